@@ -723,7 +723,7 @@ func (x *BatchGetBoxesResponse) GetBoxes() []*Box {
 // Request of IngestReadings.
 type IngestReadingsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The readings, 1000 at the most. Each is judged by itself.
+	// The readings, 1000 at the most. Each is judged by itself: one bad reading refuses no other.
 	Readings      []*Reading `protobuf:"bytes,1,rep,name=readings,proto3" json:"readings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1417,9 +1417,9 @@ const file_shop_fleet_v1_fleet_proto_rawDesc = "" +
 	"\x14BatchGetBoxesRequest\x12!\n" +
 	"\abox_ids\x18\x01 \x03(\tB\b\xbaH\x05\x92\x01\x02\x10dR\x06boxIds\"A\n" +
 	"\x15BatchGetBoxesResponse\x12(\n" +
-	"\x05boxes\x18\x01 \x03(\v2\x12.shop.fleet.v1.BoxR\x05boxes\"[\n" +
-	"\x15IngestReadingsRequest\x12B\n" +
-	"\breadings\x18\x01 \x03(\v2\x16.shop.fleet.v1.ReadingB\x0e\xbaH\v\xd8\x01\x03\x92\x01\x05\b\x01\x10\xe8\aR\breadings\"O\n" +
+	"\x05boxes\x18\x01 \x03(\v2\x12.shop.fleet.v1.BoxR\x05boxes\"X\n" +
+	"\x15IngestReadingsRequest\x12?\n" +
+	"\breadings\x18\x01 \x03(\v2\x16.shop.fleet.v1.ReadingB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\breadings\"O\n" +
 	"\x16IngestReadingsResponse\x125\n" +
 	"\aresults\x18\x01 \x03(\v2\x1b.shop.fleet.v1.IngestResultR\aresults\"X\n" +
 	"\fIngestResult\x120\n" +
