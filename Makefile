@@ -91,10 +91,10 @@ cover: ## Measure test coverage: .out/cover.html
 fuzz: ## Run every fuzz target for FUZZTIME (30s) each
 	@go test -list '^Fuzz' $(PKG) \
 	| awk '/^Fuzz/ {names = names " " $$1} /^ok/ {n = split(names, f, " "); for (i = 1; i <= n; i++) print $$2, f[i]} !/^Fuzz/ {names = ""}' \
-	| while read -r pkg name; do \
+	| { failed=; while read -r pkg name; do \
 		echo "== $$pkg $$name"; \
-		go test -run '^$$' -fuzz "^$$name$$" -fuzztime '$(FUZZTIME)' "$$pkg" </dev/null; \
-	done
+		go test -run '^$$' -fuzz "^$$name$$" -fuzztime '$(FUZZTIME)' "$$pkg" </dev/null || failed="$$failed $$name"; \
+	done; [ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }; }
 
 .PHONY: bench
 bench: ## Run the benchmarks COUNT (10) times into .out/bench.txt
