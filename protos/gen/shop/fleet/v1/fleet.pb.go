@@ -286,7 +286,8 @@ type Reading struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Box that measured.
 	BoxId string `protobuf:"bytes,1,opt,name=box_id,json=boxId,proto3" json:"box_id,omitempty"`
-	// Key that makes repeated deliveries one reading.
+	// Key that makes repeated deliveries one reading. If empty, it is made from the whole reading:
+	// equal readings are then one.
 	DedupKey string `protobuf:"bytes,2,opt,name=dedup_key,json=dedupKey,proto3" json:"dedup_key,omitempty"`
 	// When it measured; the time of arrival if unset.
 	MeasureTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=measure_time,json=measureTime,proto3" json:"measure_time,omitempty"`
@@ -1417,9 +1418,10 @@ const file_shop_fleet_v1_fleet_proto_rawDesc = "" +
 	"\x14BatchGetBoxesRequest\x12!\n" +
 	"\abox_ids\x18\x01 \x03(\tB\b\xbaH\x05\x92\x01\x02\x10dR\x06boxIds\"A\n" +
 	"\x15BatchGetBoxesResponse\x12(\n" +
-	"\x05boxes\x18\x01 \x03(\v2\x12.shop.fleet.v1.BoxR\x05boxes\"X\n" +
-	"\x15IngestReadingsRequest\x12?\n" +
-	"\breadings\x18\x01 \x03(\v2\x16.shop.fleet.v1.ReadingB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\breadings\"O\n" +
+	"\x05boxes\x18\x01 \x03(\v2\x12.shop.fleet.v1.BoxR\x05boxes\"]\n" +
+	"\x15IngestReadingsRequest\x12D\n" +
+	"\breadings\x18\x01 \x03(\v2\x16.shop.fleet.v1.ReadingB\x10\xbaH\r\x92\x01\n" +
+	"\b\x01\x10\xe8\a\"\x03\xd8\x01\x03R\breadings\"O\n" +
 	"\x16IngestReadingsResponse\x125\n" +
 	"\aresults\x18\x01 \x03(\v2\x1b.shop.fleet.v1.IngestResultR\aresults\"X\n" +
 	"\fIngestResult\x120\n" +
