@@ -1,0 +1,37 @@
+package upstream
+
+import (
+	"fmt"
+
+	"google.golang.org/grpc/mem"
+)
+
+// rawReply is where the codec puts a received message.
+type rawReply struct{ message []byte }
+
+// rawCodec passes message bytes through. It sends a *[]byte, and receives into a *[rawReply] as one slice that belongs to
+// the garbage collector, so that no pooled buffer of gRPC's leaves this package.
+type rawCodec struct{}
+
+// Marshal copies the bytes into a pooled buffer: gRPC may still be writing them when the call has ended already, for
+// instance because it was cancelled or because the service answered before it had read all.
+func (rawCodec) Marshal(v any) (mem.BufferSlice, error) {
+	b, ok := v.(*[]byte)
+	if !ok {
+		return nil, fmt.Errorf("the raw codec sends *[]byte, not %T", v)
+	}
+	return mem.BufferSlice{mem.Copy(*b, mem.DefaultBufferPool())}, nil
+}
+
+// Unmarshal copies the message.
+func (rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
+	r, ok := v.(*rawReply)
+	if !ok {
+		return fmt.Errorf("the raw codec receives into *rawReply, not %T", v)
+	}
+	r.message = data.Materialize()
+	return nil
+}
+
+// Name is the content subtype: the bytes are protobuf's.
+func (rawCodec) Name() string { return "proto" }
