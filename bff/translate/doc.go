@@ -1,0 +1,2 @@
+// Package translate serves gRPC methods as REST and WebSocket.
+package translate
