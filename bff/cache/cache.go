@@ -1,0 +1,158 @@
+// Package cache keeps answers of services in memory, bounded by their bytes, and lets identical calls under way share
+// one answer. What may be kept, and under which key, is for package core to say: this package never looks into an
+// answer.
+//
+// Start with [Key], [Cache.Lookup] and [Cache.Do].
+package cache
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"strconv"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+
+	"github.com/portico-bff/portico/bff/config/mistake"
+	"github.com/portico-bff/portico/upstream"
+)
+
+// Config is the "cache" of a method.
+type Config struct {
+	// MaxAge is how long an answer is reused.
+	MaxAge time.Duration `yaml:"max_age" json:"max_age" jsonschema:"type=string" jsonschema_description:"How long an answer is reused, like 30s."`
+	// Scope says who shares an answer: private (the default) is whoever sends the same headers upstream, the identity
+	// among them; public is everybody, and then no identity is sent upstream.
+	Scope Scope `yaml:"scope" json:"scope,omitempty" jsonschema:"enum=private,enum=public,default=private" jsonschema_description:"Who shares an answer: private (the same identity and headers) or public (everybody; no identity is sent upstream)."`
+	// StaleIfError is how much longer an answer is used if the service is unavailable (RFC 5861, section 4); 0 is not
+	// at all.
+	StaleIfError time.Duration `yaml:"stale_if_error" json:"stale_if_error,omitempty" jsonschema:"type=string" jsonschema_description:"How much longer an answer is used while the service is unavailable."`
+}
+
+// Scope says who shares an answer.
+type Scope string
+
+// The scopes.
+const (
+	Private Scope = "private"
+	Public  Scope = "public"
+)
+
+// Validate reports everything that is wrong in c.
+func (c Config) Validate() error {
+	var all []error
+	if c.MaxAge <= 0 {
+		all = append(all, &mistake.Mistake{Path: []string{"max_age"}, What: "no age", Expected: "a duration above zero like 30s"})
+	}
+	if c.StaleIfError < 0 {
+		all = append(all, &mistake.Mistake{Path: []string{"stale_if_error"}, What: "the duration is negative", Expected: "one like 10m"})
+	}
+	switch c.Scope {
+	case "", Private, Public:
+	default:
+		all = append(all, &mistake.Mistake{
+			Path: []string{"scope"}, What: "unknown scope " + strconv.Quote(string(c.Scope)), Expected: "private or public",
+			Nearest: mistake.Nearest(string(c.Scope), []string{string(Private), string(Public)}),
+		})
+	}
+	return errors.Join(all...)
+}
+
+// Key names an answer: everything that it may depend on. Two calls with the same key would get the same answer.
+type Key [sha256.Size]byte
+
+// KeyBuilder makes a [Key] out of parts; the same bytes split in another way give another key.
+type KeyBuilder struct {
+	hash hash.Hash
+	size [8]byte
+}
+
+// NewKey returns a builder without parts.
+func NewKey() *KeyBuilder { return &KeyBuilder{hash: sha256.New()} }
+
+// Add adds a part.
+func (b *KeyBuilder) Add(part []byte) {
+	binary.LittleEndian.PutUint64(b.size[:], uint64(len(part)))
+	b.hash.Write(b.size[:])
+	b.hash.Write(part)
+}
+
+// Key returns the key of the parts added so far.
+func (b *KeyBuilder) Key() (k Key) {
+	b.hash.Sum(k[:0])
+	return k
+}
+
+// Entry is an answer that is kept. It is immutable.
+type Entry struct {
+	// Reply is the answer as the service gave it.
+	Reply upstream.Reply
+	// Stored is when it came.
+	Stored time.Time
+	// Keep is how long it is kept.
+	Keep time.Duration
+}
+
+// Age is the time since the answer came.
+func (e *Entry) Age() time.Duration { return max(0, time.Since(e.Stored)) }
+
+// Cache keeps answers. It is safe for concurrent use. Close it when done.
+type Cache struct {
+	entries *otter.Cache[Key, *Entry]
+	flights flights
+}
+
+// overhead is about what an entry takes besides its message.
+const overhead = 256
+
+// New makes a cache that keeps at most size bytes.
+func New(size int64) (*Cache, error) {
+	if size <= 0 {
+		return nil, mistake.At("the size of the cache must be above zero")
+	}
+	entries, err := otter.New(&otter.Options[Key, *Entry]{
+		MaximumWeight: uint64(size),
+		Weigher:       weigh,
+		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[Key, *Entry]) time.Duration {
+			return e.Value.Keep
+		}),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("making the cache: %w", err)
+	}
+	return &Cache{entries: entries, flights: flights{calls: map[Key]*flight{}}}, nil
+}
+
+func weigh(_ Key, e *Entry) uint32 {
+	n := overhead + len(e.Reply.Message)
+	for _, md := range []map[string][]string{e.Reply.Header, e.Reply.Trailer} {
+		for name, values := range md {
+			n += len(name)
+			for _, v := range values {
+				n += len(v)
+			}
+		}
+	}
+	return uint32(min(n, 1<<31))
+}
+
+// Lookup returns what is kept under k. Its age is for the caller to judge.
+func (c *Cache) Lookup(k Key) (*Entry, bool) { return c.entries.GetIfPresent(k) }
+
+// Store keeps reply under k for a time. The cache takes over the reply's message: nobody may change it.
+func (c *Cache) Store(k Key, reply upstream.Reply, keep time.Duration) {
+	c.entries.Set(k, &Entry{Reply: reply, Stored: time.Now(), Keep: keep})
+}
+
+// Size is about how many bytes are kept.
+func (c *Cache) Size() int64 { return int64(min(c.entries.WeightedSize(), 1<<62)) }
+
+// Close waits for calls under way to end, forgets everything and ends the cache's goroutines.
+func (c *Cache) Close() {
+	c.flights.wait.Wait()
+	c.entries.InvalidateAll()
+	c.entries.StopAllGoroutines()
+}
