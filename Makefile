@@ -37,6 +37,10 @@ SUBMODULES := $(filter-out test/tools test/tools/%,$(patsubst %/go.mod,%,$(wildc
 # What "make generate" runs, in this order. To add a generator, define a target
 # generate-NAME and name it here.
 GENERATORS := generate-protos
+SCHEMAGEN := bff/config/internal/schemagen
+ifneq ($(wildcard $(SCHEMAGEN)/main.go),)
+GENERATORS += generate-config-schema
+endif
 GRAPHIQL := bff/web/graphiql
 ifneq ($(wildcard $(GRAPHIQL)/package-lock.json),)
 GENERATORS += generate-graphiql
@@ -133,6 +137,12 @@ generate: ## Generate everything that is generated and checked in
 generate-protos: # Go code, and the descriptors of the demo with their comments
 	$(BUF) generate --template protos/buf.gen.yaml
 	$(BUF) build protos --path protos/shop --as-file-descriptor-set -o protos/gen/shop.binpb
+
+.PHONY: generate-config-schema
+generate-config-schema: # the JSON Schema of the config file; its writer embeds the last one
+	@mkdir -p $(OUT)
+	go run ./$(SCHEMAGEN) >$(OUT)/schema.json
+	mv $(OUT)/schema.json bff/config/schema.json
 
 .PHONY: generate-graphiql
 generate-graphiql: # the bundle that the web door serves
