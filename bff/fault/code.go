@@ -15,8 +15,11 @@ func Name(code codes.Code) string {
 	return name
 }
 
-// HTTPStatus is the HTTP status of the error's code, as google.rpc.Code pairs them.
+// HTTPStatus is the HTTP status of the error: its own, or that of its code, as google.rpc.Code pairs them.
 func (e *Error) HTTPStatus() int {
+	if e.HTTP != 0 {
+		return e.HTTP
+	}
 	_, httpStatus, _, _ := present(e.Code)
 	return httpStatus
 }

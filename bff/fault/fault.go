@@ -69,6 +69,8 @@ type Error struct {
 	Details []proto.Message
 	// RetryAfter is when it makes sense to try again; 0 if unknown.
 	RetryAfter time.Duration
+	// HTTP is the HTTP status where it says more than the code can, such as 405 or 413; 0 for the code's own.
+	HTTP int
 	// Cause is what happened; it is for logs and never reaches a client.
 	Cause error
 }
@@ -92,6 +94,9 @@ func WithCause(err error) Option { return func(e *Error) { e.Cause = err } }
 
 // WithRetryAfter says when it makes sense to try again.
 func WithRetryAfter(d time.Duration) Option { return func(e *Error) { e.RetryAfter = d } }
+
+// WithHTTPStatus gives the error an HTTP status that says more than its code can, such as 405 or 413.
+func WithHTTPStatus(httpStatus int) Option { return func(e *Error) { e.HTTP = httpStatus } }
 
 // WithViolation adds a value of the client's request that is wrong, by its JSON pointer.
 func WithViolation(pointer, detail string) Option {
