@@ -1,0 +1,189 @@
+package mesh
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/portico-bff/portico/mesh/internal/outlier"
+	"github.com/portico-bff/portico/mesh/internal/picker"
+	"google.golang.org/grpc/balancer"
+	"google.golang.org/grpc/balancer/endpointsharding"
+	"google.golang.org/grpc/balancer/pickfirst"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/serviceconfig"
+	"google.golang.org/grpc/status"
+)
+
+// balancerName is what the mesh's balancer is called in service configs.
+const balancerName = "portico_mesh"
+
+// gRPC keeps balancers in a map that may be written only while the program
+// initialises, without a lock; registering in New would race with other channels.
+//
+//nolint:gochecknoinits // see above
+func init() { balancer.Register(lbBuilder{}) }
+
+// lbBuilder makes the balancer of a channel. It keeps no state: the channel
+// comes with the resolver's state.
+type lbBuilder struct{}
+
+var (
+	_ balancer.Builder      = lbBuilder{}
+	_ balancer.ConfigParser = lbBuilder{}
+)
+
+// Name is what service configs call it.
+func (lbBuilder) Name() string { return balancerName }
+
+// ParseConfig takes any config: policy comes from elsewhere.
+func (lbBuilder) ParseConfig(json.RawMessage) (serviceconfig.LoadBalancingConfig, error) {
+	return lbConfig{}, nil
+}
+
+type lbConfig struct {
+	serviceconfig.LoadBalancingConfig
+}
+
+// Build makes a balancer over one pick_first for each endpoint.
+func (lbBuilder) Build(cc balancer.ClientConn, opts balancer.BuildOptions) balancer.Balancer {
+	b := &lb{ClientConn: cc}
+	b.Balancer = endpointsharding.NewBalancer(b, opts, balancer.Get(pickfirst.Name).Build, endpointsharding.Options{})
+	return b
+}
+
+// lb is the balancer of one channel: connections are endpointsharding's and
+// pick_first's, choosing is ours.
+type lb struct {
+	balancer.Balancer
+	balancer.ClientConn
+	channel *channel // set by the first update, before any picker is made
+}
+
+// channelKey is where a resolver's state carries its channel.
+type channelKey struct{}
+
+// UpdateClientConnState takes the endpoints.
+func (b *lb) UpdateClientConnState(state balancer.ClientConnState) error {
+	ch, ok := state.ResolverState.Attributes.Value(channelKey{}).(*channel)
+	if !ok {
+		return balancer.ErrBadResolverState
+	}
+	if b.channel == nil {
+		b.channel = ch
+		ch.open()
+	}
+	keep := make(map[string]bool, len(state.ResolverState.Endpoints))
+	for _, endpoint := range state.ResolverState.Endpoints {
+		keep[address(endpoint)] = true
+		ch.pool.Host(address(endpoint))
+	}
+	ch.pool.Keep(keep)
+	state.BalancerConfig = nil
+	return b.Balancer.UpdateClientConnState(state)
+}
+
+// Close lets go of the channel.
+func (b *lb) Close() {
+	b.Balancer.Close()
+	if b.channel != nil {
+		b.channel.release()
+	}
+}
+
+// UpdateState puts our picker in place of the sharding one's round robin.
+func (b *lb) UpdateState(state balancer.State) {
+	ch := b.channel
+	if ch == nil {
+		b.ClientConn.UpdateState(state)
+		return
+	}
+	children := endpointsharding.ChildStatesFromPicker(state.Picker)
+	ready := make(map[string]bool, len(children))
+	var hosts []*outlier.Host
+	var pickers []balancer.Picker
+	for _, child := range children {
+		if child.State.ConnectivityState != connectivity.Ready {
+			continue
+		}
+		ready[address(child.Endpoint)] = true
+		hosts = append(hosts, ch.pool.Host(address(child.Endpoint)))
+		pickers = append(pickers, child.State.Picker)
+	}
+	ch.ready.Store(&ready)
+	if len(hosts) > 0 {
+		state.Picker = &lbPicker{set: picker.New(hosts), pickers: pickers}
+	}
+	b.ClientConn.UpdateState(state)
+}
+
+// address is what an endpoint is known by.
+func address(endpoint resolver.Endpoint) string {
+	if len(endpoint.Addresses) == 0 {
+		return ""
+	}
+	return endpoint.Addresses[0].Addr
+}
+
+// lbPicker chooses among the endpoints that are connected.
+type lbPicker struct {
+	set     *picker.Set
+	pickers []balancer.Picker
+}
+
+// Pick chooses an endpoint, away from those that the call has tried.
+func (p *lbPicker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
+	call, _ := info.Ctx.Value(callKey{}).(*call)
+	var tried func(*outlier.Host) bool
+	if call != nil && len(call.tried) > 0 {
+		tried = call.hasTried
+	}
+	choice := p.set.Pick(tried, time.Now())
+	result, err := p.pickers[choice.Index].Pick(info)
+	if err != nil {
+		if choice.Probe {
+			choice.Host.Return()
+		}
+		return result, err
+	}
+	if call != nil {
+		call.host = choice.Host
+	}
+	inner := result.Done
+	result.Done = func(done balancer.DoneInfo) {
+		choice.Host.Report(outcome(done.Err, call), choice.Probe, time.Now())
+		if call != nil {
+			call.trailer = done.Trailer
+		}
+		if inner != nil {
+			inner(done)
+		}
+	}
+	return result, nil
+}
+
+// outcome says what an attempt's error means for the endpoint: UNAVAILABLE is
+// its failure, and so is silence until a time limit that the mesh has set.
+// Everything else that it answers shows it alive.
+func outcome(err error, call *call) outlier.Outcome {
+	if err == nil {
+		return outlier.Success
+	}
+	switch s := status.Convert(err); s.Code() {
+	case codes.Unavailable:
+		if rotated(s) {
+			return outlier.Ignored
+		}
+		return outlier.Failure
+	case codes.DeadlineExceeded:
+		if call != nil && call.limited {
+			return outlier.Failure
+		}
+		return outlier.Ignored
+	case codes.Canceled:
+		return outlier.Ignored
+	default:
+		return outlier.Success
+	}
+}

@@ -1,0 +1,201 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/portico-bff/portico/mesh/internal/budget"
+	"github.com/portico-bff/portico/mesh/internal/outlier"
+	"github.com/portico-bff/portico/mesh/internal/policy"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"google.golang.org/grpc"
+)
+
+// ExpectIdentity names the SPIFFE ids that the server of a client may have,
+// where the policy has no Destination for it. It is an option of
+// [Mesh.NewClient] and comes before the policy's identities.
+func ExpectIdentity(ids ...string) grpc.DialOption { return expectOption{ids: ids} }
+
+type expectOption struct {
+	grpc.EmptyDialOption
+	ids []string
+}
+
+// NewClient returns a connection to a service of the mesh. The target is one of
+//
+//	dns:///orders:7000                 every address of the name is an endpoint
+//	static:///10.0.0.1:7000,10.0.0.2:7000
+//	unix:///run/orders.sock
+//	passthrough:///orders:7000         handed to the dialer as it is
+//
+// or what a registered gRPC resolver knows; without a scheme it is dns. Whom the
+// server may be comes from the policy's Destination for the target, or from
+// [ExpectIdentity]; without either, connecting fails.
+//
+// Options may add what they like except transport credentials, a balancer and
+// service configs, which are the mesh's. The connection is lazy, and closed by
+// the caller.
+func (m *Mesh) NewClient(target string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
+	ch := &channel{mesh: m, target: target}
+	var plain []grpc.DialOption
+	for _, opt := range opts {
+		expect, ok := opt.(expectOption)
+		if !ok {
+			plain = append(plain, opt)
+			continue
+		}
+		for _, s := range expect.ids {
+			id, err := spiffeid.FromString(s)
+			if err != nil || id.Path() == "" {
+				return nil, fmt.Errorf("mesh: target %q: expected identity %q, want a whole SPIFFE id", target, s)
+			}
+			ch.expect = append(ch.expect, id)
+		}
+	}
+	ch.pool = outlier.NewPool(ch.plan().destination.Outlier, ch.ejected)
+	builder, err := resolvers(ch, target)
+	if err != nil {
+		return nil, err
+	}
+	if static, ok := builder.(*carrying).Builder.(staticResolver); ok {
+		plain = append(plain, grpc.WithAuthority(static.addresses[0]))
+	}
+	conn, err := grpc.NewClient(target, append(plain,
+		grpc.WithResolvers(builder),
+		grpc.WithTransportCredentials(&secure{mesh: m, expected: ch.expected, target: target}),
+		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"`+balancerName+`":{}}]}`),
+		// A name server must not change our policy.
+		grpc.WithDisableServiceConfig(),
+		// Retries are ours; gRPC still repeats what a server has surely not seen.
+		grpc.WithDisableRetry(),
+		grpc.WithChainUnaryInterceptor(ch.unary),
+		grpc.WithChainStreamInterceptor(ch.stream),
+		grpc.WithStatsHandler(m.trace.client()),
+	)...)
+	if err != nil {
+		return nil, fmt.Errorf("mesh: target %q: %w", target, err)
+	}
+	return conn, nil
+}
+
+// channel is what the mesh knows of one client.
+type channel struct {
+	mesh    *Mesh
+	target  string
+	expect  []spiffeid.ID
+	pool    *outlier.Pool
+	current atomic.Pointer[plan]
+	ready   atomic.Pointer[map[string]bool] // addresses with a connection
+
+	planning sync.Mutex // held while a new plan is made
+}
+
+// plan is the part of one policy that concerns one channel.
+type plan struct {
+	policy      *Policy
+	destination policy.Destination
+	budget      *budget.Budget
+	rules       []policy.RouteRule
+	fallback    policy.RouteRule
+}
+
+// plan returns what the policy in force says of this channel.
+func (ch *channel) plan() *plan {
+	inForce := ch.mesh.policy.Load()
+	if p := ch.current.Load(); p != nil && p.policy == inForce {
+		return p
+	}
+	ch.planning.Lock()
+	defer ch.planning.Unlock()
+	last := ch.current.Load()
+	if last != nil && last.policy == inForce {
+		return last
+	}
+	next := &plan{policy: inForce, destination: policy.DefaultDestination(), fallback: policy.DefaultRule()}
+	for _, d := range inForce.file.Destinations {
+		if policy.Names(d.Host, ch.target) {
+			next.destination = d
+			break
+		}
+	}
+	for _, r := range inForce.file.Routes {
+		if slices.ContainsFunc(r.Hosts, func(host string) bool { return policy.Names(host, ch.target) }) {
+			next.rules = r.Rules
+			break
+		}
+	}
+	if last != nil && last.destination.Budget == next.destination.Budget {
+		next.budget = last.budget
+	} else {
+		next.budget = budget.New(next.destination.Budget)
+	}
+	if ch.pool != nil {
+		ch.pool.Configure(next.destination.Outlier)
+	}
+	ch.current.Store(next)
+	return next
+}
+
+// rule returns how a call is made.
+func (p *plan) rule(ctx context.Context, method string) *policy.RouteRule {
+	for i := range p.rules {
+		if p.rules[i].Matches(ctx, method, outgoing) {
+			return &p.rules[i]
+		}
+	}
+	return &p.fallback
+}
+
+// expected returns whom the server may be.
+func (ch *channel) expected() ([]spiffeid.ID, error) {
+	if len(ch.expect) > 0 {
+		return ch.expect, nil
+	}
+	if ids := ch.plan().destination.Identities; len(ids) > 0 {
+		return ids, nil
+	}
+	return nil, errors.New("mesh: no policy Destination says who serves " + ch.target + ", and the client was made without ExpectIdentity")
+}
+
+func (ch *channel) ejected(address string, until time.Time) {
+	ch.mesh.counts.ejections.Add(1)
+	ch.mesh.onEvent(Event{Kind: EndpointEjected, Target: ch.target, Endpoint: address, Until: until})
+}
+
+// open and release say that the channel has a balancer, or one less.
+func (ch *channel) open() {
+	ch.mesh.mu.Lock()
+	defer ch.mesh.mu.Unlock()
+	ch.mesh.channels[ch]++
+}
+
+func (ch *channel) release() {
+	ch.mesh.mu.Lock()
+	defer ch.mesh.mu.Unlock()
+	if ch.mesh.channels[ch]--; ch.mesh.channels[ch] == 0 {
+		delete(ch.mesh.channels, ch)
+	}
+}
+
+// endpoints describes the channel's endpoints, by address.
+func (ch *channel) endpoints() []EndpointStats {
+	var ready map[string]bool
+	if p := ch.ready.Load(); p != nil {
+		ready = *p
+	}
+	hosts := ch.pool.Hosts()
+	list := make([]EndpointStats, 0, len(hosts))
+	for _, address := range slices.Sorted(maps.Keys(hosts)) {
+		list = append(list, EndpointStats{
+			Target: ch.target, Address: address,
+			Ready: ready[address], Ejected: hosts[address].Ejected(),
+		})
+	}
+	return list
+}

@@ -1,0 +1,119 @@
+package mesh
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+)
+
+// EventKind says what an [Event] is about.
+type EventKind string
+
+// The kinds of events.
+const (
+	// CallDenied: a server refused a call. Method, Peer and Policy (the
+	// policy whose DENY rule matched, "" if none allowed it) are set.
+	CallDenied EventKind = "call_denied"
+	// CallExpired: a server refused a call over a connection whose
+	// certificate has ended. Method and Peer are set.
+	CallExpired EventKind = "call_expired"
+	// StreamRotated: a stream was ended because its connection's certificate
+	// ended. Method is set.
+	StreamRotated EventKind = "stream_rotated"
+	// HandlerPanicked: a handler panicked. Method, Err and Stack are set.
+	HandlerPanicked EventKind = "handler_panicked"
+	// AttemptRetried: a client tries a call again. Target, Method, Endpoint (of
+	// the failed attempt) and Err (its error) are set.
+	AttemptRetried EventKind = "attempt_retried"
+	// RetryRefused: a retry was due, and the budget had none left. As above.
+	RetryRefused EventKind = "retry_refused"
+	// EndpointEjected: an endpoint gets no calls until Until. Target and
+	// Endpoint are set.
+	EndpointEjected EventKind = "endpoint_ejected"
+	// PolicyLoaded: a changed policy file (Target) is in use.
+	PolicyLoaded EventKind = "policy_loaded"
+	// PolicyRefused: a changed policy file (Target) is bad (Err); the last
+	// good one stays.
+	PolicyRefused EventKind = "policy_refused"
+	// HandshakeRefused: a TLS handshake failed. Target is set at a client, and
+	// Err at both ends.
+	HandshakeRefused EventKind = "handshake_refused"
+)
+
+// Event is something the mesh did on its own. The fields that a kind does not
+// name are zero.
+type Event struct {
+	Kind     EventKind
+	Method   string      // full method: "/pkg.Service/Method"
+	Peer     spiffeid.ID // the caller
+	Policy   string
+	Target   string // what the client was made for, or the policy file
+	Endpoint string // address
+	Until    time.Time
+	Err      error
+	Stack    []byte
+}
+
+// Stats are the counts of a [Mesh] since it was made, for metrics.
+type Stats struct {
+	// Calls and Attempts are of clients' unary calls; attempts include the
+	// first of each call.
+	Calls, Attempts uint64
+	// Retries were made, RetriesRefused were not for want of budget.
+	Retries, RetriesRefused uint64
+	// Ejections are of endpoints.
+	Ejections uint64
+	// Allowed and Denied are servers' decisions; Expired counts calls refused
+	// because the connection's certificate had ended.
+	Allowed, Denied, Expired uint64
+	// Rotated counts streams that ended with their connection's certificate,
+	// at either end.
+	Rotated uint64
+	// Panics are of handlers.
+	Panics uint64
+	// PolicyLoads and PolicyErrors count changes of the policy file.
+	PolicyLoads, PolicyErrors uint64
+	// CertificateExpiry is when the process's own certificate ends.
+	CertificateExpiry time.Time
+	// Endpoints of all open clients, by target and address.
+	Endpoints []EndpointStats
+}
+
+// EndpointStats describes one endpoint of one client.
+type EndpointStats struct {
+	Target, Address string
+	// Ready says whether there is a connection to it.
+	Ready bool
+	// Ejected says whether it is kept from calls.
+	Ejected bool
+}
+
+type counters struct {
+	calls, attempts, retries, retriesRefused, ejections atomic.Uint64
+	allowed, denied, expired, rotated, panics           atomic.Uint64
+	policyLoads, policyErrors                           atomic.Uint64
+}
+
+// Stats returns the counts so far. It is meant to be read every few seconds, by
+// a metrics collector.
+func (m *Mesh) Stats() Stats {
+	c := &m.counts
+	s := Stats{
+		Calls: c.calls.Load(), Attempts: c.attempts.Load(),
+		Retries: c.retries.Load(), RetriesRefused: c.retriesRefused.Load(),
+		Ejections: c.ejections.Load(),
+		Allowed:   c.allowed.Load(), Denied: c.denied.Load(), Expired: c.expired.Load(),
+		Rotated: c.rotated.Load(), Panics: c.panics.Load(),
+		PolicyLoads: c.policyLoads.Load(), PolicyErrors: c.policyErrors.Load(),
+	}
+	if svid, err := m.identity.GetX509SVID(); err == nil {
+		s.CertificateExpiry = svid.Certificates[0].NotAfter
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for ch := range m.channels {
+		s.Endpoints = append(s.Endpoints, ch.endpoints()...)
+	}
+	return s
+}

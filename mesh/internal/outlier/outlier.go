@@ -1,0 +1,222 @@
+// Package outlier takes hosts that keep failing out of a pool for a while, in
+// Istio's words: consecutive errors, a base ejection time that grows with each
+// ejection, a greatest share of ejected hosts. It knows no transport: results
+// are reported to a [Host], and [Host.Admit] says whether it may be used.
+//
+// A host whose ejection time is over gets one request to prove itself; the rest
+// stay away until that one has ended.
+package outlier
+
+import (
+	"maps"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Config says when a host is ejected and for how long.
+type Config struct {
+	// ConsecutiveErrors ejects after so many errors in a row; zero never does.
+	ConsecutiveErrors int
+	// BaseEjection is the first ejection's length; the n-th is n times as long,
+	// up to MaxEjection. Up to a tenth is added by chance, so that many clients
+	// do not come back at once.
+	BaseEjection, MaxEjection time.Duration
+	// MaxEjectionPercent is the greatest share of hosts ejected at a time. One
+	// host may always be ejected, and the last one in use never is.
+	MaxEjectionPercent int
+}
+
+// Outcome is what became of one request to a host.
+type Outcome int
+
+// The outcomes. Those that say nothing of the host's health are ignored.
+const (
+	Ignored Outcome = iota
+	Success
+	Failure
+)
+
+// Pool is a set of hosts that are judged together. It is safe for concurrent
+// use.
+type Pool struct {
+	config  atomic.Pointer[Config]
+	onEject func(address string, until time.Time)
+
+	mu      sync.Mutex // guards what follows, and Host's guarded fields
+	hosts   map[string]*Host
+	ejected int
+}
+
+// Host is one member of a pool. It is safe for concurrent use.
+type Host struct {
+	pool    *Pool
+	address string
+
+	// inRow counts the errors since the last success.
+	inRow atomic.Int32
+	state atomic.Int32
+
+	until   time.Time // guarded by pool.mu: end of the ejection
+	times   int       // guarded by pool.mu: ejections that still count
+	settled time.Time // guarded by pool.mu: when times last changed
+}
+
+// States of a host.
+const (
+	inUse int32 = iota
+	ejected
+	probing
+)
+
+// NewPool returns an empty pool. onEject is told of each ejection; it must not
+// call back.
+func NewPool(c Config, onEject func(address string, until time.Time)) *Pool {
+	p := &Pool{hosts: map[string]*Host{}, onEject: onEject}
+	p.config.Store(&c)
+	return p
+}
+
+// Configure changes the pool's rules from now on.
+func (p *Pool) Configure(c Config) { p.config.Store(&c) }
+
+// Host returns the host with that address, new or as it was.
+func (p *Pool) Host(address string) *Host {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h, ok := p.hosts[address]
+	if !ok {
+		h = &Host{pool: p, address: address}
+		p.hosts[address] = h
+	}
+	return h
+}
+
+// Keep forgets all hosts but those with the given addresses.
+func (p *Pool) Keep(addresses map[string]bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for address, h := range p.hosts {
+		if !addresses[address] {
+			delete(p.hosts, address)
+			if h.state.Load() != inUse {
+				p.ejected--
+				h.state.Store(inUse)
+			}
+		}
+	}
+}
+
+// Admit says whether the host may get a request now. A probe is given out once:
+// who asks and hears probe must send the request and report its outcome, or
+// call [Host.Return].
+func (h *Host) Admit(now time.Time) (ok, probe bool) {
+	if h.state.Load() == inUse {
+		return true, false
+	}
+	h.pool.mu.Lock()
+	defer h.pool.mu.Unlock()
+	if h.state.Load() != ejected || now.Before(h.until) {
+		return h.state.Load() == inUse, false
+	}
+	h.state.Store(probing)
+	return true, true
+}
+
+// Return gives back a probe that was not used.
+func (h *Host) Return() {
+	h.state.CompareAndSwap(probing, ejected)
+}
+
+// Ejected says whether the host is out of use, or being probed.
+func (h *Host) Ejected() bool { return h.state.Load() != inUse }
+
+// Address is what the pool knows the host by.
+func (h *Host) Address() string { return h.address }
+
+// Report tells the outcome of a request. probe is what Admit said of it.
+func (h *Host) Report(outcome Outcome, probe bool, now time.Time) {
+	switch {
+	case probe:
+		h.reportProbe(outcome, now)
+	case outcome == Success:
+		if h.inRow.Load() != 0 {
+			h.inRow.Store(0)
+		}
+	case outcome == Failure:
+		limit := h.pool.config.Load().ConsecutiveErrors
+		if n := h.inRow.Add(1); limit > 0 && n >= int32(limit) && h.state.Load() == inUse { //nolint:gosec // a small number from config
+			h.eject(now)
+		}
+	}
+}
+
+func (h *Host) reportProbe(outcome Outcome, now time.Time) {
+	p := h.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if h.state.Load() != probing {
+		return
+	}
+	switch outcome {
+	case Success:
+		h.state.Store(inUse)
+		h.inRow.Store(0)
+		h.settled = now
+		p.ejected--
+	case Failure:
+		h.lengthen(now)
+	case Ignored:
+		h.state.Store(ejected) // its time is over: the next request is the probe
+	}
+}
+
+// eject takes the host out of use, unless too many are out already.
+func (h *Host) eject(now time.Time) {
+	p := h.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if h.state.Load() != inUse || p.hosts[h.address] != h || !p.mayEject() {
+		return
+	}
+	p.ejected++
+	h.forgive(now)
+	h.lengthen(now)
+}
+
+// mayEject says whether one more host may go.
+func (p *Pool) mayEject() bool {
+	limit := max(1, len(p.hosts)*p.config.Load().MaxEjectionPercent/100)
+	return p.ejected < min(limit, len(p.hosts)-1)
+}
+
+// forgive takes one past ejection off for each base ejection time spent in use.
+func (h *Host) forgive(now time.Time) {
+	base := h.pool.config.Load().BaseEjection
+	if h.times == 0 || base <= 0 {
+		return
+	}
+	h.times = max(0, h.times-int(now.Sub(h.settled)/base))
+}
+
+// lengthen starts the next, longer ejection.
+func (h *Host) lengthen(now time.Time) {
+	c := h.pool.config.Load()
+	h.times++
+	d := min(c.BaseEjection*time.Duration(h.times), max(c.MaxEjection, c.BaseEjection))
+	d += time.Duration(rand.Float64() * 0.1 * float64(d)) //nolint:gosec // spreads load, no secret
+	h.until = now.Add(d)
+	h.inRow.Store(0)
+	h.state.Store(ejected)
+	if h.pool.onEject != nil {
+		h.pool.onEject(h.address, h.until)
+	}
+}
+
+// Hosts returns the pool's hosts by address.
+func (p *Pool) Hosts() map[string]*Host {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return maps.Clone(p.hosts)
+}

@@ -1,0 +1,159 @@
+// Package policy reads mesh policy files: YAML documents in the words of Istio
+// and Linkerd. Everything is checked at once, each mistake with its place; a key
+// or a value that the mesh does not honour is refused by name, never ignored.
+package policy
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/portico-bff/portico/mesh/internal/authz"
+	"github.com/portico-bff/portico/mesh/internal/budget"
+	"github.com/portico-bff/portico/mesh/internal/outlier"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"google.golang.org/grpc/codes"
+)
+
+// Policy is the contents of one file.
+type Policy struct {
+	Authorizations []authz.Policy
+	Destinations   []Destination
+	Routes         []Route
+}
+
+// Destination says how one service is reached.
+type Destination struct {
+	Host       string
+	Identities []spiffeid.ID
+	Outlier    outlier.Config
+	Budget     budget.Config
+}
+
+// Route says how calls to some hosts are made: the first entry whose match fits.
+type Route struct {
+	Hosts []string
+	Rules []RouteRule
+}
+
+// RouteRule is one entry of a route.
+type RouteRule struct {
+	Name    string
+	Match   []Match // any of them; none: every call
+	Timeout time.Duration
+	Retries Retries
+}
+
+// Match matches a call when each of its parts does.
+type Match struct {
+	Path    []authz.PathPattern // at most one; none: every method
+	Headers []authz.Header
+}
+
+// Retries says which failed attempts are made again.
+type Retries struct {
+	Attempts      int // retries, beyond the first attempt
+	PerTryTimeout time.Duration
+	On            Conditions
+	// IgnorePrevious prefers hosts that were not tried yet.
+	IgnorePrevious bool
+	// BaseBackoff is about what the first retry waits; each further one waits
+	// twice as long, up to MaxBackoff.
+	BaseBackoff, MaxBackoff time.Duration
+}
+
+// Conditions is a set of status codes.
+type Conditions uint32
+
+// Has says whether the code is in the set.
+func (c Conditions) Has(code codes.Code) bool { return code < 32 && c&(1<<code) != 0 }
+
+// Add returns the set with these codes too.
+func (c Conditions) Add(list ...codes.Code) Conditions {
+	for _, code := range list {
+		c |= 1 << code
+	}
+	return c
+}
+
+// DefaultDestination is what holds for a destination that no document names.
+func DefaultDestination() Destination {
+	return Destination{
+		Outlier: outlier.Config{
+			ConsecutiveErrors:  5,
+			BaseEjection:       30 * time.Second,
+			MaxEjection:        300 * time.Second,
+			MaxEjectionPercent: 50,
+		},
+		Budget: budget.Config{Ratio: 0.2, MinPerSecond: 10, TTL: 10 * time.Second},
+	}
+}
+
+// DefaultRule is what holds for a call that no route names.
+func DefaultRule() RouteRule {
+	return RouteRule{Timeout: 15 * time.Second, Retries: defaultRetries()}
+}
+
+func defaultRetries() Retries {
+	return Retries{
+		Attempts:       2,
+		On:             Conditions(0).Add(codes.Unavailable),
+		IgnorePrevious: true,
+		BaseBackoff:    25 * time.Millisecond,
+		MaxBackoff:     250 * time.Millisecond,
+	}
+}
+
+// Names says whether a policy's host means the target that a client was made
+// for: the whole target, its host and port, or its host.
+func Names(host, target string) bool {
+	if host == target {
+		return true
+	}
+	endpoint := target
+	if _, rest, ok := strings.Cut(target, "://"); ok {
+		if _, path, ok := strings.Cut(rest, "/"); ok {
+			rest = path
+		}
+		endpoint = rest
+	} else if scheme, rest, ok := strings.Cut(target, ":"); ok && (scheme == "dns" || scheme == "static" || scheme == "passthrough") {
+		endpoint = rest
+	}
+	if host == endpoint {
+		return true
+	}
+	name, _, ok := cutPort(endpoint)
+	return ok && host == name
+}
+
+func cutPort(endpoint string) (host, port string, ok bool) {
+	at := strings.LastIndexByte(endpoint, ':')
+	if at < 0 || strings.Contains(endpoint, ",") {
+		return "", "", false
+	}
+	return strings.Trim(endpoint[:at], "[]"), endpoint[at+1:], true
+}
+
+// Matches says whether the entry is for this call. values reads its metadata.
+func (r *RouteRule) Matches(ctx context.Context, method string, values func(context.Context, string) []string) bool {
+	for i := range r.Match {
+		if r.Match[i].matches(ctx, method, values) {
+			return true
+		}
+	}
+	return len(r.Match) == 0
+}
+
+func (m *Match) matches(ctx context.Context, method string, values func(context.Context, string) []string) bool {
+	for _, p := range m.Path {
+		if !p.Match(method) {
+			return false
+		}
+	}
+	for i := range m.Headers {
+		if !m.Headers[i].Match(values(ctx, m.Headers[i].Name)) {
+			return false
+		}
+	}
+	return true
+}

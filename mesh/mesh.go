@@ -1,0 +1,157 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/portico-bff/portico/mesh/internal/authz"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+	"google.golang.org/grpc/metadata"
+)
+
+// Options configures a [Mesh]. Only Identity is required.
+type Options struct {
+	// Identity says who this process is. The caller closes it, after the Mesh.
+	Identity Identity
+	// PolicyFile is read at once (a bad file is an error of [New]) and again
+	// whenever its contents change; a bad change keeps the last good policy.
+	// With neither PolicyFile nor Policy, servers deny every call, and clients
+	// need [ExpectIdentity].
+	PolicyFile string
+	// Policy is a policy that stays. Use this or PolicyFile.
+	Policy *Policy
+	// Idempotent says which methods ("/pkg.Service/Method") may be tried
+	// again after an attempt that may have reached the service. Nil asks the
+	// idempotency_level of the descriptors that are linked into the program;
+	// who calls methods without linked descriptors must answer here.
+	Idempotent func(fullMethod string) bool
+	// TracerProvider makes spans of calls made and served. W3C trace context
+	// is passed on with or without it.
+	TracerProvider trace.TracerProvider
+	// OnEvent is told what the mesh does on its own: see [Event]. It is called
+	// from many goroutines, sometimes while a call waits, so it must be quick.
+	OnEvent func(Event)
+	// MaxConnectionAge is the age at which servers ask clients to move to a
+	// new connection. Zero computes it from the certificate's life, so that no
+	// connection grows as old as a certificate that was renewed at half time.
+	MaxConnectionAge time.Duration
+	// DrainDelay is how long [Server.Drain] goes on taking calls after it has
+	// begun to report NOT_SERVING, so that balancers see it. Zero means none.
+	DrainDelay time.Duration
+}
+
+// Mesh is a process's part of the mesh: its identity, its policy, and the state
+// that its clients and servers share. It is safe for concurrent use.
+type Mesh struct {
+	identity   Identity
+	idempotent func(string) bool
+	trace      *tracing
+	onEvent    func(Event)
+	maxAge     time.Duration
+	drainDelay time.Duration
+
+	policy atomic.Pointer[Policy]
+	counts counters
+
+	mu       sync.Mutex // guards channels
+	channels map[*channel]int
+
+	stop context.CancelFunc
+	work sync.WaitGroup
+}
+
+// New joins the mesh. ctx bounds the start alone. Close what it returns.
+func New(ctx context.Context, o Options) (*Mesh, error) {
+	var mistakes []error
+	if o.Identity == nil {
+		mistakes = append(mistakes, errors.New("mesh: an identity is required"))
+	}
+	if o.PolicyFile != "" && o.Policy != nil {
+		mistakes = append(mistakes, errors.New("mesh: want a policy file or a policy, not both"))
+	}
+	policy := o.Policy
+	if o.PolicyFile != "" {
+		loaded, err := LoadPolicy(o.PolicyFile)
+		mistakes = append(mistakes, err)
+		policy = loaded
+	}
+	if err := errors.Join(mistakes...); err != nil {
+		return nil, err
+	}
+	if policy == nil {
+		policy = emptyPolicy()
+	}
+	svid, err := o.Identity.GetX509SVID()
+	if err != nil {
+		return nil, fmt.Errorf("mesh: asking for the process's identity: %w", err)
+	}
+	m := &Mesh{
+		identity:   o.Identity,
+		idempotent: o.Idempotent,
+		trace:      newTracing(o.TracerProvider),
+		onEvent:    o.OnEvent,
+		maxAge:     o.MaxConnectionAge,
+		drainDelay: o.DrainDelay,
+		channels:   map[*channel]int{},
+	}
+	if m.idempotent == nil {
+		m.idempotent = linkedIdempotency()
+	}
+	if m.onEvent == nil {
+		m.onEvent = func(Event) {}
+	}
+	if m.maxAge <= 0 {
+		m.maxAge = connectionAge(life(svid))
+	}
+	m.policy.Store(policy)
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	m.stop = stop
+	if o.PolicyFile != "" {
+		m.work.Go(func() { m.watchPolicy(background, o.PolicyFile, policy.sum) })
+	}
+	return m, nil
+}
+
+// Close ends the mesh's work in the background and waits for it. Clients and
+// servers are closed by those who made them, before.
+func (m *Mesh) Close() error {
+	m.stop()
+	m.work.Wait()
+	return nil
+}
+
+// connectionAge is how old a connection may grow under certificates with that
+// life. One that is renewed at half time has at least half of its life left when
+// it is used in a handshake; gRPC adds up to a tenth to the age by chance, and
+// what is left is for the calls that are still running then.
+func connectionAge(life time.Duration) time.Duration {
+	return life * 35 / 100
+}
+
+// incoming reads the metadata of the call being served.
+func incoming(ctx context.Context, name string) []string {
+	return metadata.ValueFromIncomingContext(ctx, name)
+}
+
+// outgoing reads the metadata of the call being made.
+func outgoing(ctx context.Context, name string) []string {
+	md, _ := metadata.FromOutgoingContext(ctx)
+	return md.Get(name)
+}
+
+// newTracing takes the provider, or one that makes no spans.
+func newTracing(provider trace.TracerProvider) *tracing {
+	if provider == nil {
+		provider = noop.NewTracerProvider()
+	}
+	return &tracing{tracer: provider.Tracer("github.com/portico-bff/portico/mesh")}
+}
+
+func emptyPolicy() *Policy {
+	return &Policy{matcher: authz.Compile(nil, incoming)}
+}

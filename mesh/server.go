@@ -1,0 +1,214 @@
+package mesh
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/portico-bff/portico/mesh/internal/authz"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+)
+
+const (
+	// errorDomain and reasonRotated mark the end of a certificate's life.
+	errorDomain   = "mesh"
+	reasonRotated = "rotated"
+
+	maxMessage       = 4 << 20
+	maxStreams       = 1000
+	maxHeader        = 64 << 10
+	handshakeTimeout = 10 * time.Second
+	keepaliveTime    = 30 * time.Second
+	keepaliveTimeout = 10 * time.Second
+	minPing          = 10 * time.Second
+)
+
+// Server is a gRPC server of the mesh: register services on it and [grpc.Server.Serve]
+// it. It has the standard health service, which answers SERVING until
+// [Server.Drain]; like every method, calling it needs a rule.
+type Server struct {
+	*grpc.Server
+	// Health is the health service, for services that report on their own.
+	Health *health.Server
+	mesh   *Mesh
+}
+
+// NewServer returns a server whose callers are authenticated and authorized. An
+// option of the caller's replaces the mesh's default of the same kind, except for
+// credentials, keepalive and the first interceptors; add interceptors with
+// grpc.ChainUnaryInterceptor and grpc.ChainStreamInterceptor.
+func (m *Mesh) NewServer(opts ...grpc.ServerOption) *Server {
+	defaults := []grpc.ServerOption{
+		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.MaxHeaderListSize(maxHeader),
+		grpc.ConnectionTimeout(handshakeTimeout),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
+	}
+	s := &Server{
+		Server: grpc.NewServer(append(append(defaults, opts...), m.ServerOptions()...)...),
+		Health: health.NewServer(),
+		mesh:   m,
+	}
+	grpc_health_v1.RegisterHealthServer(s.Server, s.Health)
+	return s
+}
+
+// ServerOptions returns what makes a grpc.Server one of the mesh, for those who
+// build it themselves. Put them last.
+func (m *Mesh) ServerOptions() []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.Creds(&secure{mesh: m}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			MaxConnectionAge: m.maxAge,
+			Time:             keepaliveTime,
+			Timeout:          keepaliveTimeout,
+		}),
+		grpc.UnaryInterceptor(m.serveUnary),
+		grpc.StreamInterceptor(m.serveStream),
+		grpc.StatsHandler(m.trace.server()),
+	}
+}
+
+// Drain ends the server without dropping calls: health turns to NOT_SERVING,
+// balancers get Options.DrainDelay to see it, clients are told to go elsewhere,
+// and running calls may end. When ctx ends, what still runs is cut off and the
+// context's error returned.
+func (s *Server) Drain(ctx context.Context) error {
+	s.Health.Shutdown()
+	if delay := s.mesh.drainDelay; delay > 0 {
+		sleep(ctx, delay)
+	}
+	done := make(chan struct{})
+	go func() {
+		s.GracefulStop()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		s.Stop()
+		<-done
+		return fmt.Errorf("mesh: draining the server: %w", ctx.Err())
+	}
+}
+
+// serveUnary is the mesh's part of serving a call.
+func (m *Mesh) serveUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (reply any, err error) {
+	if _, err := m.admit(ctx, info.FullMethod); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			reply, err = nil, m.panicked(info.FullMethod, v)
+		}
+	}()
+	return handle(ctx, req)
+}
+
+// serveStream is the mesh's part of serving a stream: besides what a call gets,
+// the stream's context ends a little before the connection's certificate does.
+func (m *Mesh) serveStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) (err error) {
+	expiry, err := m.admit(stream.Context(), info.FullMethod)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(stream.Context())
+	defer cancel(nil)
+	left := time.Until(expiry)
+	timer := time.AfterFunc(left-min(left/10, time.Second), func() { cancel(errRotated()) })
+	defer timer.Stop()
+	defer func() {
+		if v := recover(); v != nil {
+			err = m.panicked(info.FullMethod, v)
+		}
+		if cause := context.Cause(ctx); err != nil && cause != nil && rotated(status.Convert(cause)) {
+			err = cause
+			m.counts.rotated.Add(1)
+			m.onEvent(Event{Kind: StreamRotated, Method: info.FullMethod})
+		}
+	}()
+	return handle(srv, &serverStream{ServerStream: stream, ctx: ctx})
+}
+
+// serverStream is a stream with a context of ours.
+type serverStream struct {
+	grpc.ServerStream
+	ctx context.Context //nolint:containedctx // it is what a grpc.ServerStream returns
+}
+
+// Context is the stream's context.
+func (s *serverStream) Context() context.Context { return s.ctx }
+
+// admit says whether the caller may call the method now, and until when its
+// certificate lasts.
+func (m *Mesh) admit(ctx context.Context, method string) (time.Time, error) {
+	info, ok := tlsInfo(ctx)
+	if !ok || info.SPIFFEID == nil {
+		return time.Time{}, status.Error(codes.Unauthenticated, "a client certificate with a SPIFFE id is required")
+	}
+	expiry, ok := peerExpiry(&info)
+	if !ok || !time.Now().Before(expiry) {
+		m.counts.expired.Add(1)
+		m.onEvent(Event{Kind: CallExpired, Method: method, Peer: peerID(&info)})
+		return time.Time{}, errRotated()
+	}
+	caller := authz.Principal{TrustDomain: info.SPIFFEID.Host, Path: info.SPIFFEID.Path}
+	decision := m.policy.Load().matcher.Decide(ctx, caller, method)
+	if !decision.Allowed {
+		m.counts.denied.Add(1)
+		m.onEvent(Event{Kind: CallDenied, Method: method, Peer: peerID(&info), Policy: decision.Policy})
+		return time.Time{}, status.Error(codes.PermissionDenied, "no rule of the mesh policy allows this call")
+	}
+	m.counts.allowed.Add(1)
+	return expiry, nil
+}
+
+func peerID(info *credentials.TLSInfo) spiffeid.ID {
+	id, err := spiffeid.FromURI(info.SPIFFEID)
+	if err != nil {
+		return spiffeid.ID{}
+	}
+	return id
+}
+
+// panicked keeps the stack to the hook and tells the caller nothing.
+func (m *Mesh) panicked(method string, value any) error {
+	m.counts.panics.Add(1)
+	m.onEvent(Event{Kind: HandlerPanicked, Method: method, Err: fmt.Errorf("panic: %v", value), Stack: debug.Stack()})
+	return status.Error(codes.Internal, "internal error")
+}
+
+// errRotated is the end of a stream, or the refusal of a call, because the
+// connection's certificate has ended; a new connection will do.
+func errRotated() error {
+	s := status.New(codes.Unavailable, "the connection's certificate has ended")
+	detailed, err := s.WithDetails(&errdetails.ErrorInfo{Reason: reasonRotated, Domain: errorDomain})
+	if err != nil {
+		return s.Err()
+	}
+	return detailed.Err()
+}
+
+// rotated says whether a status is errRotated's.
+func rotated(s *status.Status) bool {
+	if s.Code() != codes.Unavailable {
+		return false
+	}
+	for _, detail := range s.Details() {
+		if info, ok := detail.(*errdetails.ErrorInfo); ok && info.GetReason() == reasonRotated && info.GetDomain() == errorDomain {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,147 @@
+package mesh
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"github.com/spiffe/go-spiffe/v2/spiffetls/tlsconfig"
+	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
+	"google.golang.org/grpc/credentials"
+)
+
+// secure is the transport security of the mesh: mutual TLS 1.3 with SPIFFE
+// certificates on both sides, on connections that end with the certificates
+// they were made with. (TLS itself never looks at a certificate again after the
+// handshake.)
+//
+// The AuthInfo of its connections is a plain credentials.TLSInfo: grpc's own
+// authorization engine and others look for exactly that type.
+type secure struct {
+	mesh *Mesh
+	// expected returns whom a server may be; nil for a server's own side.
+	expected func() ([]spiffeid.ID, error)
+	target   string
+}
+
+var _ credentials.TransportCredentials = (*secure)(nil)
+
+// ClientHandshake pins the server: only the identities that are expected of it
+// will do, whoever else is of the trust domain.
+func (s *secure) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	conn, info, err := s.clientHandshake(ctx, authority, raw)
+	if err != nil && ctx.Err() == nil {
+		s.mesh.onEvent(Event{Kind: HandshakeRefused, Target: s.target, Err: err})
+	}
+	return conn, info, err
+}
+
+func (s *secure) clientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	expected, err := s.expected()
+	if err != nil {
+		return nil, nil, err
+	}
+	svid, err := s.mesh.identity.GetX509SVID()
+	if err != nil {
+		return nil, nil, fmt.Errorf("mesh: asking for the process's identity: %w", err)
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS13}
+	tlsconfig.HookMTLSClientConfig(config, svid, s.mesh.identity, tlsconfig.AuthorizeOneOf(expected...))
+	config.MinVersion = tls.VersionTLS13
+	conn, info, err := credentials.NewTLS(config).ClientHandshake(ctx, authority, raw)
+	if err != nil {
+		return nil, nil, err
+	}
+	return limitLife(conn, info, svid)
+}
+
+// ServerHandshake takes any caller whose certificate the trusted authorities
+// have signed; authorization decides what it may call.
+func (s *secure) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	conn, info, err := s.serverHandshake(raw)
+	if err != nil {
+		s.mesh.onEvent(Event{Kind: HandshakeRefused, Err: err})
+	}
+	return conn, info, err
+}
+
+func (s *secure) serverHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	svid, err := s.mesh.identity.GetX509SVID()
+	if err != nil {
+		return nil, nil, fmt.Errorf("mesh: asking for the process's identity: %w", err)
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS13}
+	tlsconfig.HookMTLSServerConfig(config, svid, s.mesh.identity, tlsconfig.AuthorizeAny())
+	config.MinVersion = tls.VersionTLS13
+	// A resumed session would skip the checks of the caller's certificate.
+	config.SessionTicketsDisabled = true
+	conn, info, err := credentials.NewTLS(config).ServerHandshake(raw)
+	if err != nil {
+		return nil, nil, err
+	}
+	return limitLife(conn, info, svid)
+}
+
+// Info names the protocol.
+func (s *secure) Info() credentials.ProtocolInfo {
+	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
+}
+
+// Clone returns itself: it is immutable.
+func (s *secure) Clone() credentials.TransportCredentials { return s }
+
+// OverrideServerName does nothing: servers are known by their SPIFFE ids.
+func (s *secure) OverrideServerName(string) error { return nil }
+
+// limitLife closes the connection when the first of the two certificates that
+// made it ends.
+func limitLife(conn net.Conn, info credentials.AuthInfo, own *x509svid.SVID) (net.Conn, credentials.AuthInfo, error) {
+	tlsInfo, ok := info.(credentials.TLSInfo)
+	if !ok || len(tlsInfo.State.PeerCertificates) == 0 || tlsInfo.SPIFFEID == nil {
+		_ = conn.Close()
+		return nil, nil, errors.New("mesh: the peer showed no SPIFFE certificate")
+	}
+	end := earlier(own.Certificates[0], tlsInfo.State.PeerCertificates[0])
+	limited := &mortalConn{Conn: conn}
+	limited.mu.Lock()
+	defer limited.mu.Unlock()
+	limited.timer = time.AfterFunc(time.Until(end), func() { _ = limited.Close() })
+	return limited, info, nil
+}
+
+func earlier(a, b *x509.Certificate) time.Time {
+	if a.NotAfter.Before(b.NotAfter) {
+		return a.NotAfter
+	}
+	return b.NotAfter
+}
+
+// mortalConn is a connection that closes at its time.
+type mortalConn struct {
+	net.Conn
+	mu    sync.Mutex // guards timer
+	timer *time.Timer
+}
+
+// Close closes the connection and stops its clock.
+func (c *mortalConn) Close() error {
+	c.mu.Lock()
+	c.timer.Stop()
+	c.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// SyscallConn lets gRPC set socket options through the wrapper.
+func (c *mortalConn) SyscallConn() (syscall.RawConn, error) {
+	if conn, ok := c.Conn.(syscall.Conn); ok {
+		return conn.SyscallConn()
+	}
+	return nil, errors.ErrUnsupported
+}
