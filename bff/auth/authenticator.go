@@ -149,7 +149,7 @@ func (a *Authenticator) bearer(ctx context.Context, text string) (*Principal, er
 	}
 	digest := sha256.Sum256([]byte(text))
 	if v, ok := a.verified.GetIfPresent(digest); ok {
-		if v.issuer.source.keys.Load() == v.keys && time.Now().Before(v.principal.Expires.Add(leeway)) {
+		if v.issuer.source.keys.Load() == v.keys && time.Now().Before(v.principal.Expires.Add(Leeway)) {
 			return v.principal, nil
 		}
 		a.verified.Invalidate(digest)

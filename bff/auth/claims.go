@@ -30,7 +30,7 @@ func (c *JWT) checkClaims(claims map[string]any, now time.Time) (*Principal, err
 	if !ok {
 		return nil, errors.New("it has no exp")
 	}
-	if !now.Before(expires.Add(leeway)) {
+	if !now.Before(expires.Add(Leeway)) {
 		return nil, errExpired
 	}
 	for _, name := range []string{"nbf", "iat"} {
@@ -38,7 +38,7 @@ func (c *JWT) checkClaims(claims map[string]any, now time.Time) (*Principal, err
 		if err != nil {
 			return nil, err
 		}
-		if ok && now.Add(leeway).Before(t) {
+		if ok && now.Add(Leeway).Before(t) {
 			return nil, fmt.Errorf("its %s lies in the future", name)
 		}
 	}
@@ -46,22 +46,16 @@ func (c *JWT) checkClaims(claims map[string]any, now time.Time) (*Principal, err
 	if subject == "" || strings.ContainsFunc(subject, unicode.IsControl) {
 		return nil, errors.New("its sub is missing, no text, or has control characters")
 	}
-	p := &Principal{
-		Subject:       subject,
-		Authenticated: true,
-		Roles:         words(lookup(claims, c.RolesClaim), true),
-		Scopes:        words(lookup(claims, c.ScopesClaim), true),
-		Claims:        claims,
-		Expires:       expires,
-		Issuer:        c.Issuer,
-	}
-	p.Kind, err = c.kind(claims, p.Roles)
+	p := &Principal{Subject: subject, Authenticated: true, Claims: claims, Expires: expires, Issuer: c.Issuer}
+	p.Roles = words(p.Claim(c.RolesClaim), true)
+	p.Scopes = words(p.Claim(c.ScopesClaim), true)
+	p.Kind, err = c.kind(p)
 	return p, err
 }
 
 // kind is what sort of caller the token is for.
-func (c *JWT) kind(claims map[string]any, roles []string) (Kind, error) {
-	switch value := lookup(claims, c.KindClaim); value {
+func (c *JWT) kind(p *Principal) (Kind, error) {
+	switch value := p.Claim(c.KindClaim); value {
 	case nil:
 	case string(User):
 		return User, nil
@@ -72,7 +66,7 @@ func (c *JWT) kind(claims map[string]any, roles []string) (Kind, error) {
 	default:
 		return "", fmt.Errorf("its %s %v is none of user, service, device", c.KindClaim, value)
 	}
-	if slices.Contains(roles, string(Device)) {
+	if slices.Contains(p.Roles, string(Device)) {
 		return Device, nil
 	}
 	return User, nil
@@ -89,22 +83,6 @@ func instant(claims map[string]any, name string) (t time.Time, ok bool, err erro
 		return time.Time{}, false, fmt.Errorf("its %s %v is no time", name, value)
 	}
 	return time.Unix(int64(seconds), 0), true, nil
-}
-
-// lookup finds a claim by its name or, if there is none of that name, by a dotted path into objects.
-func lookup(claims map[string]any, path string) any {
-	if v, ok := claims[path]; ok {
-		return v
-	}
-	var v any = claims
-	for name := range strings.SplitSeq(path, ".") {
-		object, ok := v.(map[string]any)
-		if !ok {
-			return nil
-		}
-		v = object[name]
-	}
-	return v
 }
 
 // words reads a claim that is a list of texts or one text, which split takes apart at spaces. Anything else is empty.

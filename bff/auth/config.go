@@ -52,8 +52,8 @@ func (c *Config) ResolvePaths(rel func(string) string) {
 	}
 }
 
-// leeway is the clock difference between an issuer and us that is allowed for.
-const leeway = 30 * time.Second
+// Leeway is the clock difference between an issuer and us that is allowed for.
+const Leeway = 30 * time.Second
 
 // defaultAlgorithms are accepted if config names none.
 func defaultAlgorithms() []string { return []string{"ES256", "RS256", "PS256", "EdDSA"} }

@@ -145,7 +145,7 @@ func (e *Error) Unwrap() error { return e.Cause }
 
 // GRPCStatus is the error as a gRPC client may see it: code, public text and details, without the cause.
 func (e *Error) GRPCStatus() *status.Status {
-	s := status.New(e.Code, e.Public)
+	s := status.New(e.Code, e.public())
 	details := make([]protoadapt.MessageV1, 0, len(e.Details)+2)
 	for _, d := range e.Details {
 		details = append(details, protoadapt.MessageV1Of(d))

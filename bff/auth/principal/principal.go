@@ -4,6 +4,7 @@ package principal
 
 import (
 	"context"
+	"strings"
 	"time"
 )
 
@@ -49,4 +50,21 @@ func FromContext(ctx context.Context) *Principal {
 		return p
 	}
 	return &Principal{Kind: Anonymous}
+}
+
+// Claim returns the claim of a name or, if there is none of that name, at a dotted path into objects; nil if there is
+// none.
+func (p *Principal) Claim(path string) any {
+	if v, ok := p.Claims[path]; ok {
+		return v
+	}
+	var v any = p.Claims
+	for name := range strings.SplitSeq(path, ".") {
+		object, ok := v.(map[string]any)
+		if !ok {
+			return nil
+		}
+		v = object[name]
+	}
+	return v
 }

@@ -1,0 +1,218 @@
+package core
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/portico-bff/portico/bff/auth"
+	"github.com/portico-bff/portico/bff/cache"
+	"github.com/portico-bff/portico/bff/config/mistake"
+	"github.com/portico-bff/portico/bff/fault"
+	"github.com/portico-bff/portico/bff/request"
+	"github.com/portico-bff/portico/upstream"
+)
+
+// requestIDHeader carries the request id to services.
+const requestIDHeader = "x-request-id"
+
+// headerPolicy is what one upstream gets to know: the client's headers that are passed on, and those that we set. It
+// is immutable.
+type headerPolicy struct {
+	forward []forwarded
+	set     []setHeader
+}
+
+// forwarded is a header of the client that is passed on.
+type forwarded struct {
+	name      string // as in metadata: lower case
+	canonical string // as in http.Header
+	identity  bool
+}
+
+// setHeader is a header that we set.
+type setHeader struct {
+	name  string
+	value *template
+}
+
+// newHeaderPolicy compiles h. The error holds a [mistake.Mistake] for everything that is wrong, at paths such as
+// ["forward", "0"].
+func newHeaderPolicy(h upstream.Headers) (*headerPolicy, error) {
+	p := &headerPolicy{}
+	var all []error
+	taken := map[string]string{}
+	for _, written := range slices.Sorted(maps.Keys(h.Set)) {
+		name := strings.ToLower(written)
+		if err := checkName(name, taken); err != nil {
+			all = append(all, &mistake.Mistake{Path: []string{"set", written}, What: err.Error(), Key: true})
+			continue
+		}
+		taken[name] = "set"
+		t, err := parseTemplate(h.Set[written])
+		if err != nil {
+			all = append(all, mistake.In(err, "set", written))
+			continue
+		}
+		p.set = append(p.set, setHeader{name: name, value: t})
+	}
+	for i, written := range h.Forward {
+		name := strings.ToLower(written)
+		if err := checkName(name, taken); err != nil {
+			all = append(all, mistake.At(err.Error(), "forward", strconv.Itoa(i)))
+			continue
+		}
+		taken[name] = "forwarded"
+		p.forward = append(p.forward, forwarded{name: name, canonical: http.CanonicalHeaderKey(name), identity: credential(name)})
+	}
+	return p, errors.Join(all...)
+}
+
+// checkName says why a header of a name cannot go to a service.
+func checkName(name string, taken map[string]string) error {
+	if name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" {
+		return fmt.Errorf("%q is no name of a header", name)
+	}
+	if how, ok := taken[name]; ok {
+		return fmt.Errorf("the header %s is %s already", name, how)
+	}
+	if reserved(name) {
+		return fmt.Errorf("the header %s belongs to the transport or to Portico and cannot be configured", name)
+	}
+	return nil
+}
+
+// reserved reports whether a header belongs to HTTP's framing and hops (RFC 9110, section 7.6.1), to gRPC, or to us.
+func reserved(name string) bool {
+	switch name {
+	case "connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "trailer",
+		"transfer-encoding", "upgrade", "http2-settings", "host", "content-length", "content-type", "content-encoding",
+		"accept-encoding", "expect", "user-agent", requestIDHeader, "traceparent", "tracestate":
+		return true
+	default:
+		return strings.HasPrefix(name, "grpc-")
+	}
+}
+
+// credential reports whether a header of a client says who the client is.
+func credential(name string) bool {
+	switch name {
+	case "authorization", "cookie", "x-api-key", "x-forwarded-for", "forwarded", "x-real-ip":
+		return true
+	default:
+		return false
+	}
+}
+
+// compose makes the metadata that a call sends. A public one carries nothing that depends on who is calling. A name
+// that we set is never forwarded: newHeaderPolicy has seen to that.
+func (p *headerPolicy) compose(info *request.Info, who *auth.Principal, public bool) (metadata.MD, error) {
+	md := make(metadata.MD, len(p.set)+len(p.forward)+3)
+	for _, h := range p.set {
+		if public && h.value.identity {
+			continue
+		}
+		v := h.value.expand(info, who)
+		if v == "" {
+			continue
+		}
+		if !sendable(h.name, v) {
+			return nil, fault.New(codes.Internal, "", fault.WithBlame(fault.Config),
+				fault.WithCause(fmt.Errorf("the value %q of the header %s cannot be sent as text; name it %s-bin to send any bytes", v, h.name, h.name)))
+		}
+		md[h.name] = []string{v}
+	}
+	hop := hopByHop(info.Header)
+	for _, h := range p.forward {
+		if (public && h.identity) || slices.Contains(hop, h.name) {
+			continue
+		}
+		values, err := forwardable(h.name, info.Header[h.canonical])
+		if err != nil {
+			return nil, fault.Wrap(codes.InvalidArgument, "the header "+h.name+" is malformed", err)
+		}
+		if len(values) > 0 {
+			md[h.name] = values
+		}
+	}
+	return md, nil
+}
+
+// addTo adds the headers that md has by this policy to a key. Those that only carry the request id are left out.
+func (p *headerPolicy) addTo(b *cache.KeyBuilder, md metadata.MD) {
+	add := func(name string) {
+		values := md[name]
+		if len(values) == 0 {
+			return
+		}
+		b.Add([]byte(name))
+		b.Add([]byte{byte(len(values)), byte(len(values) >> 8), byte(len(values) >> 16)})
+		for _, v := range values {
+			b.Add([]byte(v))
+		}
+	}
+	for _, h := range p.set {
+		if !h.value.volatile {
+			add(h.name)
+		}
+	}
+	for _, h := range p.forward {
+		add(h.name)
+	}
+}
+
+// hopByHop returns the names, in lower case, that a Connection header declares to be for us alone.
+func hopByHop(h http.Header) []string {
+	var out []string
+	for _, line := range h["Connection"] {
+		for name := range strings.SplitSeq(line, ",") {
+			out = append(out, strings.ToLower(strings.TrimSpace(name)))
+		}
+	}
+	return out
+}
+
+// forwardable returns the values of a client's header as metadata takes them: those of a name that ends in -bin are
+// bytes, which the client has written in base64 (gRPC over HTTP/2, "Custom-Metadata").
+func forwardable(name string, values []string) ([]string, error) {
+	if !strings.HasSuffix(name, "-bin") {
+		for _, v := range values {
+			if !sendable(name, v) {
+				return nil, fmt.Errorf("the value %q has characters other than printable ASCII", v)
+			}
+		}
+		return values, nil
+	}
+	var out []string
+	for _, line := range values {
+		for v := range strings.SplitSeq(line, ",") {
+			decoded, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(strings.TrimSpace(v), "="))
+			if err != nil {
+				return nil, fmt.Errorf("the value %q is not base64: %w", v, err)
+			}
+			out = append(out, string(decoded))
+		}
+	}
+	return out, nil
+}
+
+// sendable reports whether a value can stand in a header: printable ASCII, or anything if the name ends in -bin.
+func sendable(name, value string) bool {
+	if strings.HasSuffix(name, "-bin") {
+		return true
+	}
+	for i := range len(value) {
+		if value[i] < ' ' || value[i] > '~' {
+			return false
+		}
+	}
+	return true
+}

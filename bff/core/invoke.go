@@ -1,0 +1,211 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	otelcodes "go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/portico-bff/portico/bff/auth"
+	"github.com/portico-bff/portico/bff/cache"
+	"github.com/portico-bff/portico/bff/fault"
+	"github.com/portico-bff/portico/bff/request"
+	"github.com/portico-bff/portico/upstream"
+)
+
+// Invoke calls a unary method: the rule first, always; then the cache, where one is declared; then, together with
+// others who ask the same at the same time, the service.
+func (c *Core) Invoke(ctx context.Context, m *upstream.Method, req []byte) (upstream.Reply, error) {
+	info := request.FromContext(ctx)
+	reply, err := c.invoke(ctx, info, m, req)
+	if err != nil {
+		f := present(ctx, err)
+		c.metrics.called(info.Door, m.Name, f)
+		return upstream.Reply{}, f
+	}
+	c.metrics.called(info.Door, m.Name, nil)
+	return reply, nil
+}
+
+func (c *Core) invoke(ctx context.Context, info *request.Info, m *upstream.Method, req []byte) (upstream.Reply, error) {
+	compiled := c.methods[m]
+	if compiled == nil || !m.Unary() {
+		return upstream.Reply{}, misuse(m)
+	}
+	if err := c.rules.Allow(ctx, m, req, time.Now()); err != nil {
+		return upstream.Reply{}, err
+	}
+	md, err := compiled.headers.compose(info, auth.FromContext(ctx), compiled.public)
+	if err != nil {
+		return upstream.Reply{}, err
+	}
+	if compiled.cache == nil {
+		return c.fetch(ctx, compiled, info, md, req)
+	}
+	return c.cached(ctx, compiled, info, md, req)
+}
+
+// cached answers from the cache, or calls the service and keeps its answer.
+func (c *Core) cached(ctx context.Context, m *method, info *request.Info, md metadata.MD, req []byte) (upstream.Reply, error) {
+	key := callKey(m, md, req)
+	entry, found := c.cache.Lookup(key)
+	if found {
+		if age := entry.Age(); age < m.cache.MaxAge {
+			c.metrics.cache.WithLabelValues(m.Name, "hit").Inc()
+			trace.SpanFromContext(ctx).AddEvent("cache hit", trace.WithAttributes(attribute.String("rpc.method", m.Name)))
+			return m.reuse(entry.Reply, upstream.Hit, age), nil
+		}
+	}
+	reply, shared, err := c.cache.Do(ctx, key, func(ctx context.Context) (upstream.Reply, error) {
+		// Another call may have ended between our look and now.
+		if entry, ok := c.cache.Lookup(key); ok && entry.Age() < m.cache.MaxAge {
+			return entry.Reply, nil
+		}
+		reply, err := c.fetch(ctx, m, info, md, req)
+		if err == nil {
+			c.cache.Store(key, reply, m.cache.MaxAge+m.cache.StaleIfError)
+		}
+		return reply, err
+	})
+	switch {
+	case err != nil && found && ctx.Err() == nil && outage(err) && entry.Age() < m.cache.MaxAge+m.cache.StaleIfError:
+		c.metrics.cache.WithLabelValues(m.Name, "stale").Inc()
+		c.logger.WarnContext(ctx, "a stale answer was given for a service that does not answer", "rpc", m.Name, "age", entry.Age(), "error", err)
+		return m.reuse(entry.Reply, upstream.Stale, entry.Age()), nil
+	case err != nil:
+		return upstream.Reply{}, err
+	case shared:
+		c.metrics.cache.WithLabelValues(m.Name, "coalesced").Inc()
+		return m.reuse(reply, upstream.Coalesced, 0), nil
+	default:
+		c.metrics.cache.WithLabelValues(m.Name, "miss").Inc()
+		return m.reuse(reply, upstream.Fetched, 0), nil
+	}
+}
+
+// reuse says how fresh a kept answer is.
+func (m *method) reuse(reply upstream.Reply, from upstream.Source, age time.Duration) upstream.Reply {
+	reply.Freshness = upstream.Freshness{Source: from, Age: age, MaxAge: max(0, m.cache.MaxAge-age), Public: m.public}
+	return reply
+}
+
+// outage reports that a service could not be asked, so that a stale answer is better than none.
+func outage(err error) bool {
+	code := fault.From(err).Code
+	return code == codes.Unavailable || code == codes.DeadlineExceeded
+}
+
+// fetch calls the service.
+func (c *Core) fetch(ctx context.Context, m *method, info *request.Info, md metadata.MD, req []byte) (upstream.Reply, error) {
+	ctx, span := c.startSpan(ctx, m.Method)
+	defer span.End()
+	start := time.Now()
+	reply, err := c.next.Invoke(outgoing(ctx, info, md), m.Method, req)
+	c.metrics.fetched(m.Name, time.Since(start))
+	if err != nil {
+		endSpan(span, present(ctx, err))
+		return upstream.Reply{}, err // as it is: those who share the call may present it differently
+	}
+	// The service's metadata is for us; none of it is configured to reach the client.
+	return upstream.Reply{Message: reply.Message}, nil
+}
+
+// outgoing puts the metadata of a call into its context, with the request id and the trace. Those are no part of a
+// cache key, so md must not be used for one afterwards.
+func outgoing(ctx context.Context, info *request.Info, md metadata.MD) context.Context {
+	if info.ID != "" && sendable(requestIDHeader, info.ID) {
+		md[requestIDHeader] = []string{info.ID}
+	}
+	propagation.TraceContext{}.Inject(ctx, carrier(md))
+	return metadata.NewOutgoingContext(ctx, md)
+}
+
+// carrier lets a propagator write metadata.
+type carrier metadata.MD
+
+// Get returns the first value of a key.
+func (c carrier) Get(key string) string {
+	if v := c[key]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
+// Set sets a key, which the W3C propagator writes in lower case.
+func (c carrier) Set(key, value string) { c[key] = []string{value} }
+
+// Keys lists the keys.
+func (c carrier) Keys() []string {
+	out := make([]string, 0, len(c))
+	for k := range c {
+		out = append(out, k)
+	}
+	return out
+}
+
+// callKey is the cache key of a call: the method, the canonical request, and every header that is sent.
+func callKey(m *method, md metadata.MD, req []byte) cache.Key {
+	b := newKey(m, md)
+	b.Add(req)
+	return b.Key()
+}
+
+// newKey begins a key with the method, who shares its answers, and every header that is sent. The request follows; a
+// batch's row adds one part more than a call, so the two never meet.
+func newKey(m *method, md metadata.MD) *cache.KeyBuilder {
+	b := cache.NewKey()
+	b.Add([]byte(m.Name))
+	scope := byte(0)
+	if m.public {
+		scope = 1
+	}
+	b.Add([]byte{scope})
+	m.headers.addTo(b, md)
+	b.Add(nil)
+	return b
+}
+
+// present makes an error fit for the client: one of ours as it is, a service's by whose request it was.
+func present(ctx context.Context, err error) *fault.Error {
+	if f, ok := errors.AsType[*fault.Error](err); ok {
+		return f
+	}
+	switch end := context.Cause(ctx); {
+	case end == nil:
+	case errors.Is(end, errCredentialsEnded):
+		return fault.Wrap(codes.Unauthenticated, "the credentials have expired", err)
+	default:
+		return fault.From(ctx.Err())
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return fault.From(err)
+	}
+	if fault.IsComposed(ctx) {
+		return fault.FromComposed(err)
+	}
+	return fault.FromUpstream(err)
+}
+
+// misuse is the error for a call that a door should not have made.
+func misuse(m *upstream.Method) error {
+	return fault.New(codes.Internal, "", fault.WithBlame(fault.Config),
+		fault.WithCause(errors.New(m.Name+" is of another descriptor set, or of another stream kind")))
+}
+
+// startSpan begins the span of a call (OpenTelemetry's conventions for RPC).
+func (c *Core) startSpan(ctx context.Context, m *upstream.Method) (context.Context, trace.Span) {
+	return c.tracer.Start(ctx, m.Name, trace.WithSpanKind(trace.SpanKindClient),
+		trace.WithAttributes(attribute.String("rpc.system.name", "grpc"), attribute.String("rpc.method", m.Name)))
+}
+
+// endSpan notes how a call ended.
+func endSpan(span trace.Span, f *fault.Error) {
+	span.SetAttributes(attribute.String("rpc.response.status_code", fault.Name(f.Code)))
+	span.SetStatus(otelcodes.Error, fault.Name(f.Code))
+}

@@ -1,0 +1,85 @@
+package core
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc/codes"
+
+	"github.com/portico-bff/portico/bff/fault"
+	"github.com/portico-bff/portico/bff/request"
+)
+
+// metrics counts what the core does. No label takes a value that a client chooses.
+type metrics struct {
+	calls    *prometheus.CounterVec
+	duration *prometheus.HistogramVec
+	faults   *prometheus.CounterVec
+	cache    *prometheus.CounterVec
+	limits   *prometheus.CounterVec
+	auth     *prometheus.CounterVec
+	streams  *prometheus.GaugeVec
+}
+
+// newMetrics registers the metrics with r; nil registers them nowhere.
+func newMetrics(r prometheus.Registerer) (*metrics, error) {
+	m := &metrics{
+		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "portico_calls_total", Help: "Calls of methods, by the door they came through and the code they ended with.",
+		}, []string{"door", "rpc", "code"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "portico_upstream_duration_seconds", Help: "How long unary calls to services took; answers from the cache are not among them.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}, []string{"rpc"}),
+		faults: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "portico_faults_total", Help: "Calls that went wrong, by who is to blame.",
+		}, []string{"rpc", "blame"}),
+		cache: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "portico_cache_total", Help: "Lookups of answers in the cache: hit, miss, coalesced or stale. Rows of batches count one by one.",
+		}, []string{"rpc", "result"}),
+		limits: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "portico_limit_decisions_total", Help: "Decisions of limits.",
+		}, []string{"per", "result"}),
+		auth: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "portico_auth_total", Help: "Credentials checked, by the door and the outcome: the principal's kind or the code of the refusal.",
+		}, []string{"door", "result"}),
+		streams: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "portico_streams_open", Help: "Streams to services that are open.",
+		}, []string{"door", "rpc"}),
+	}
+	if r == nil {
+		return m, nil
+	}
+	for _, c := range []prometheus.Collector{m.calls, m.duration, m.faults, m.cache, m.limits, m.auth, m.streams} {
+		if err := r.Register(c); err != nil {
+			return nil, fmt.Errorf("registering metrics: %w", err)
+		}
+	}
+	return m, nil
+}
+
+// called counts the end of a call.
+func (m *metrics) called(door request.Door, rpc string, f *fault.Error) {
+	if f == nil {
+		m.calls.WithLabelValues(doorLabel(door), rpc, fault.Name(codes.OK)).Inc()
+		return
+	}
+	m.calls.WithLabelValues(doorLabel(door), rpc, fault.Name(f.Code)).Inc()
+	m.faults.WithLabelValues(rpc, f.Blame.String()).Inc()
+}
+
+// fetched measures a unary call to a service.
+func (m *metrics) fetched(rpc string, took time.Duration) {
+	m.duration.WithLabelValues(rpc).Observe(took.Seconds())
+}
+
+// doorLabel keeps unknown doors from making labels.
+func doorLabel(d request.Door) string {
+	switch d {
+	case request.Web, request.Mobile, request.IoT:
+		return string(d)
+	default:
+		return "none"
+	}
+}
