@@ -1,0 +1,65 @@
+package translate
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/portico-bff/portico/bff/fault"
+)
+
+// readBody reads a request's body, whose size is bounded by max. The error is for the client.
+func readBody(w http.ResponseWriter, r *http.Request, max int64) ([]byte, error) {
+	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
+		return nil, nil
+	}
+	if r.ContentLength > max {
+		return nil, tooLarge(max)
+	}
+	var b bytes.Buffer
+	if r.ContentLength > 0 {
+		// Grown as data comes: a length is easily claimed.
+		b.Grow(int(min(r.ContentLength, 64<<10)) + bytes.MinRead)
+	}
+	if _, err := b.ReadFrom(http.MaxBytesReader(w, r.Body, max)); err != nil {
+		return nil, readError(err, max)
+	}
+	return b.Bytes(), nil
+}
+
+func readError(err error, max int64) error {
+	if e, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return tooLarge(min(e.Limit, max))
+	}
+	if _, ok := errors.AsType[*fault.Error](err); ok {
+		return err
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return fault.New(codes.InvalidArgument, "the body ends too early", fault.WithCause(err))
+	}
+	return fault.New(codes.InvalidArgument, "the body cannot be read", fault.WithCause(err))
+}
+
+// jsonBody checks that a body is JSON as far as its headers say. A body without a type is taken for JSON.
+func jsonBody(r *http.Request) error {
+	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return unsupported("content coding", encoding)
+	}
+	contentType := r.Header.Get("Content-Type")
+	if contentType == "" || contentType == "application/json" {
+		return nil
+	}
+	media, params, err := mime.ParseMediaType(contentType)
+	if err != nil || media != "application/json" && (!strings.HasPrefix(media, "application/") || !strings.HasSuffix(media, "+json")) {
+		return unsupported("content type", contentType)
+	}
+	if charset := params["charset"]; charset != "" && !strings.EqualFold(charset, "utf-8") {
+		return unsupported("charset", charset)
+	}
+	return nil
+}

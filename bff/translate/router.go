@@ -1,0 +1,244 @@
+package translate
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"google.golang.org/genproto/googleapis/api/annotations"
+	"google.golang.org/grpc/codes"
+
+	"github.com/portico-bff/portico/bff/config/mistake"
+	"github.com/portico-bff/portico/bff/edge/record"
+	"github.com/portico-bff/portico/bff/fault"
+	"github.com/portico-bff/portico/bff/translate/urlpath"
+	"github.com/portico-bff/portico/upstream"
+	"github.com/portico-bff/portico/upstream/wire"
+)
+
+// Options says how a [Router] works. Caller is required.
+type Options struct {
+	// Caller calls the methods.
+	Caller upstream.Caller
+	// Resolver finds the types of Any messages and extensions; those of the descriptors that the methods come from.
+	Resolver wire.Resolver
+	// Rules give methods other rules than their annotations, by the method's name as "package.Service/Method". An
+	// entry for a method that is not among the router's is ignored.
+	Rules map[string]*annotations.HttpRule
+	// Endpoints are routes that something other than a method answers.
+	Endpoints []Endpoint
+	// MaxBody bounds a request's body, and a message on a WebSocket; 1 MiB if zero.
+	MaxBody int64
+	// Origins are the origins beside the server's own whose pages may open WebSockets, as patterns of host names
+	// such as "*.example.com", or with a scheme before them.
+	Origins []string
+	// Streams bounds what streams may do.
+	Streams StreamLimits
+}
+
+// Endpoint is a route that something other than a gRPC method answers, such as a stored operation.
+type Endpoint struct {
+	// Name is what messages and logs call it.
+	Name string
+	// Method and Path are the HTTP method and the path template.
+	Method, Path string
+	// Serve answers a request. vars holds the values of the template's variables.
+	Serve func(w http.ResponseWriter, r *http.Request, vars []Var)
+}
+
+// Var is the value of a variable of a path template.
+type Var struct{ Name, Value string }
+
+// Router serves methods at the routes of their rules. It is an [http.Handler], immutable, and safe for concurrent use.
+type Router struct {
+	caller  upstream.Caller
+	trie    trie[target]
+	maxBody int64
+	origins []string
+	limits  StreamLimits
+	buffers buffers
+}
+
+// target is what a route leads to: a method or an endpoint.
+type target struct {
+	route    *route
+	endpoint *Endpoint
+}
+
+func (t target) String() string {
+	if t.route != nil {
+		return t.route.String()
+	}
+	return fmt.Sprintf("%s (%s %s)", t.endpoint.Name, t.endpoint.Method, t.endpoint.Path)
+}
+
+var _ http.Handler = (*Router)(nil)
+
+const defaultMaxBody = 1 << 20
+
+// New compiles the routes of methods. Methods without a rule are not served. The error joins a [mistake.Mistake]
+// without a path for everything that is wrong with their rules.
+func New(methods []*upstream.Method, o Options) (*Router, error) {
+	rt := &Router{caller: o.Caller, maxBody: o.MaxBody, origins: o.Origins, limits: o.Streams.withDefaults()}
+	if rt.maxBody == 0 {
+		rt.maxBody = defaultMaxBody
+	}
+	s := settings{
+		render: wire.RenderOptions{Resolver: o.Resolver},
+		parse:  wire.ParseOptions{Resolver: o.Resolver, MaxBytes: int(rt.maxBody)},
+	}
+	var errs []error
+	for _, m := range methods {
+		rule := o.Rules[m.Name]
+		if rule == nil {
+			var err error
+			if rule, err = annotated(m); err != nil {
+				errs = append(errs, mistake.At(err.Error()))
+				continue
+			}
+		}
+		if rule != nil {
+			errs = append(errs, rt.addMethod(m, rule, s)...)
+		}
+	}
+	for i := range o.Endpoints {
+		e := &o.Endpoints[i]
+		tmpl, err := parseTemplate(e.Path)
+		if err != nil {
+			errs = append(errs, mistake.At(fmt.Sprintf("%s: %v", e.Name, err)))
+			continue
+		}
+		errs = append(errs, rt.add(e.Method, tmpl, target{endpoint: e})...)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return rt, nil
+}
+
+// addMethod adds the routes of one method.
+func (rt *Router) addMethod(m *upstream.Method, rule *annotations.HttpRule, s settings) (errs []error) {
+	all, err := bindings(rule)
+	if err != nil {
+		return []error{mistake.At(fmt.Sprintf("%s: %v", m.Name, err))}
+	}
+	for _, b := range all {
+		made, err := compile(m, b, s)
+		if err != nil {
+			for _, wrong := range mistake.List(err) {
+				errs = append(errs, mistake.At(fmt.Sprintf("%s (%s %s): %s", m.Name, b.httpMethod, b.path, wrong.What)))
+			}
+			continue
+		}
+		errs = append(errs, rt.add(b.httpMethod, made.template, target{route: made})...)
+	}
+	return errs
+}
+
+func (rt *Router) add(httpMethod string, tmpl *template, t target) []error {
+	if taken := rt.trie.insert(httpMethod, tmpl, t); taken != nil {
+		return []error{mistake.At(fmt.Sprintf("%v and %v match the same requests", *taken, t))}
+	}
+	return nil
+}
+
+// ServeHTTP answers a request.
+func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	var spare [16]string
+	p, err := urlpath.Parse(r.URL, spare[:0])
+	if err != nil {
+		refuse(w, r, fault.New(codes.InvalidArgument, err.Error(), fault.WithCause(err)))
+		return
+	}
+	found := rt.trie.lookup(r.Method, &p)
+	if found == nil {
+		methods := rt.trie.methods(&p)
+		switch {
+		case len(methods) == 0:
+			refuse(w, r, noRoute())
+		case r.Method == http.MethodOptions:
+			options(w, methods)
+		default:
+			wrongMethod(w, r, methods)
+		}
+		return
+	}
+	if e := found.route.endpoint; e != nil {
+		rec := record.FromContext(r.Context())
+		rec.Route, rec.Operation = e.Path, e.Name
+		e.Serve(w, r, variables(found.template, &p))
+		return
+	}
+	rt.serve(w, r, found.route.route, &p)
+}
+
+// serve answers a request for a method.
+func (rt *Router) serve(w http.ResponseWriter, r *http.Request, to *route, p *urlpath.Path) {
+	rec := record.FromContext(r.Context())
+	rec.Route, rec.Operation = to.name, to.method.Name
+	switch {
+	case to.method.Unary():
+		rt.unary(w, r, to, p)
+	case isUpgrade(r):
+		rt.socket(w, r, to, p)
+	case to.method.ClientStreaming:
+		w.Header().Set("Upgrade", "websocket")
+		w.Header().Set("Connection", "Upgrade")
+		refuse(w, r, fault.New(codes.InvalidArgument, "this path speaks WebSocket",
+			fault.WithHTTPStatus(http.StatusUpgradeRequired)))
+	default:
+		rt.stream(w, r, to, p)
+	}
+}
+
+// variables pairs the names of a template's variables with what they matched.
+func variables(t *template, p *urlpath.Path) []Var {
+	values := t.values(nil, p)
+	vars := make([]Var, len(values))
+	for i, value := range values {
+		vars[i] = Var{Name: t.vars[i].field, Value: value}
+	}
+	return vars
+}
+
+// isUpgrade reports whether a request asks for a WebSocket (RFC 6455, section 4.2.1).
+func isUpgrade(r *http.Request) bool {
+	return hasToken(r.Header["Connection"], "upgrade") && hasToken(r.Header["Upgrade"], "websocket")
+}
+
+func hasToken(fields []string, token string) bool {
+	for _, field := range fields {
+		for part := range strings.SplitSeq(field, ",") {
+			if strings.EqualFold(strings.TrimSpace(part), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// StreamLimits bounds what streams may do. The zero value has the defaults.
+type StreamLimits struct {
+	// Heartbeat is how often a silent event stream sends a sign of life; 15 s if zero.
+	Heartbeat time.Duration
+	// Write is how long the client may take to accept one message; 30 s if zero.
+	Write time.Duration
+	// Ping is how often a WebSocket is pinged, and how long the client may take to answer; 30 s if zero.
+	Ping time.Duration
+	// Idle is how long a WebSocket may carry no message either way; 1 h if zero.
+	Idle time.Duration
+}
+
+func (l StreamLimits) withDefaults() StreamLimits {
+	for _, d := range []struct {
+		value *time.Duration
+		def   time.Duration
+	}{{&l.Heartbeat, 15 * time.Second}, {&l.Write, 30 * time.Second}, {&l.Ping, 30 * time.Second}, {&l.Idle, time.Hour}} {
+		if *d.value == 0 {
+			*d.value = d.def
+		}
+	}
+	return l
+}

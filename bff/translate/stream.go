@@ -1,0 +1,246 @@
+package translate
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/portico-bff/portico/bff/auth/principal"
+	"github.com/portico-bff/portico/bff/fault"
+	"github.com/portico-bff/portico/bff/request"
+	"github.com/portico-bff/portico/bff/translate/urlpath"
+	"github.com/portico-bff/portico/upstream"
+)
+
+// stream answers a request for a server-streaming method. Nothing is answered before the first message or the end is
+// there, so an error that comes first has a status of its own.
+func (rt *Router) stream(w http.ResponseWriter, r *http.Request, to *route, p *urlpath.Path) {
+	message, answer, err := rt.understand(w, r, to, p)
+	if err != nil {
+		refuse(w, r, err)
+		return
+	}
+	ctx, cancel := untilExpiry(r.Context())
+	up, err := rt.caller.Open(ctx, to.method)
+	if err != nil {
+		cancel()
+		refuse(w, r, err)
+		return
+	}
+	var pump pump
+	defer pump.wait() // after cancel
+	defer cancel()
+	if err := sendOnly(up, message); err != nil {
+		refuse(w, r, err)
+		return
+	}
+	if r.Method == http.MethodHead {
+		return
+	}
+	pump.start(ctx, up)
+	out := &streamWriter{
+		w: w, r: r, answer: answer, form: formFor(r), limits: rt.limits,
+		control: http.NewResponseController(w), buf: rt.buffers.get(),
+	}
+	defer rt.buffers.put(out.buf)
+	out.run(ctx, &pump, up)
+}
+
+// sendOnly sends the one request message of a server-streaming call.
+func sendOnly(up upstream.Stream, message []byte) error {
+	err := up.Send(message)
+	if err == nil {
+		err = up.CloseSend()
+	}
+	if errors.Is(err, io.EOF) { // the call has ended; Recv tells why
+		return nil
+	}
+	return err
+}
+
+// untilExpiry ends a stream when the caller's credentials end.
+func untilExpiry(ctx context.Context) (context.Context, context.CancelFunc) {
+	expires := principal.FromContext(ctx).Expires
+	if expires.IsZero() {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadlineCause(ctx, expires, errExpired())
+}
+
+// errExpired is what a stream ends with when the caller's credentials have ended.
+func errExpired() error { return fault.New(codes.Unauthenticated, "the credentials have expired") }
+
+// received is what one call of Recv has brought.
+type received struct {
+	message []byte
+	err     error
+}
+
+// pump receives in a goroutine of its own, one message ahead of who takes them. It ends after an error or with the
+// context.
+type pump struct {
+	out  chan received
+	done sync.WaitGroup
+}
+
+func (p *pump) start(ctx context.Context, up upstream.Stream) {
+	p.out = make(chan received)
+	p.done.Go(func() {
+		for {
+			message, err := up.Recv()
+			select {
+			case p.out <- received{message, err}:
+			case <-ctx.Done():
+				return
+			}
+			if err != nil {
+				return
+			}
+		}
+	})
+}
+
+// wait returns when the goroutine has ended. The context must be cancelled before.
+func (p *pump) wait() { p.done.Wait() }
+
+// streamWriter writes one stream of messages to a client.
+type streamWriter struct {
+	w       http.ResponseWriter
+	r       *http.Request
+	answer  *answer
+	form    streamForm
+	limits  StreamLimits
+	control *http.ResponseController
+	buf     *[]byte
+	begun   bool // the head is written
+	some    bool // a message is written
+}
+
+// opening is how long the answer waits for a first message or an error before it begins anyway: a client wants to know
+// that it is connected, and an error wants a status of its own.
+const opening = time.Second
+
+// run passes messages on until the stream or the client ends.
+func (s *streamWriter) run(ctx context.Context, p *pump, up upstream.Stream) {
+	// What bounds reading the request must not end a stream that follows it.
+	_ = s.control.SetReadDeadline(time.Time{}) // not every writer has one
+	beat := time.NewTimer(min(opening, s.limits.Heartbeat))
+	defer beat.Stop()
+	for {
+		var err error
+		select {
+		case got := <-p.out:
+			switch {
+			case errors.Is(got.err, io.EOF):
+				s.end(up)
+				return
+			case got.err != nil:
+				s.fail(ctx, got.err)
+				return
+			}
+			err = s.message(up, got.message)
+			beat.Reset(s.limits.Heartbeat)
+		case <-ctx.Done():
+			s.fail(ctx, ctx.Err())
+			return
+		case <-beat.C:
+			err = s.heartbeat()
+			beat.Reset(s.limits.Heartbeat)
+		}
+		if e, ok := errors.AsType[*fault.Error](err); ok {
+			s.fail(ctx, e)
+			return
+		}
+		if err != nil { // the client has left, or is too slow
+			note(s.r, fault.New(codes.Canceled, "", fault.WithCause(err)))
+			return
+		}
+	}
+}
+
+// begin writes the head of the answer.
+func (s *streamWriter) begin(md metadata.MD) {
+	s.begun = true
+	h := s.w.Header()
+	passHeaders(h, md)
+	h.Set("Content-Type", s.form.contentType())
+	h.Set("Cache-Control", "no-store")
+	// Proxies of the nginx kind hold answers back otherwise.
+	h.Set("X-Accel-Buffering", "no")
+	s.w.WriteHeader(http.StatusOK)
+}
+
+// beginWith writes the head of the answer, with what the service's headers say, which are there by now.
+func (s *streamWriter) beginWith(up upstream.Stream) {
+	if s.begun {
+		return
+	}
+	md, err := up.Header()
+	if err != nil {
+		md = nil // the end has come without any
+	}
+	s.begin(md)
+}
+
+func (s *streamWriter) message(up upstream.Stream, message []byte) error {
+	s.beginWith(up)
+	buf := s.form.before((*s.buf)[:0], !s.some)
+	s.some = true
+	buf, err := s.answer.append(buf, message)
+	if err != nil {
+		return badAnswer(err)
+	}
+	*s.buf = s.form.after(buf)
+	return s.flush()
+}
+
+// heartbeat writes a sign of life.
+func (s *streamWriter) heartbeat() error {
+	if !s.begun {
+		s.begin(nil)
+	}
+	*s.buf = append((*s.buf)[:0], s.form.heartbeat()...)
+	return s.flush()
+}
+
+// end writes what follows the last message.
+func (s *streamWriter) end(up upstream.Stream) {
+	s.beginWith(up)
+	*s.buf = s.form.end((*s.buf)[:0], !s.some)
+	_ = s.flush() // there is nobody to tell
+}
+
+// fail ends the answer with an error: as a problem if it has not begun, else as its last event.
+func (s *streamWriter) fail(ctx context.Context, err error) {
+	if cause := context.Cause(ctx); cause != nil && s.r.Context().Err() == nil {
+		err = cause // the credentials have expired
+	}
+	if !s.begun {
+		refuse(s.w, s.r, err)
+		return
+	}
+	e := note(s.r, err)
+	if e.Code == codes.Canceled {
+		return
+	}
+	*s.buf = s.form.fail((*s.buf)[:0], !s.some, e.Problem(request.FromContext(s.r.Context()).ID))
+	_ = s.flush() // there is nobody to tell
+}
+
+// flush sends what is in buf, within the time that a client has for it.
+func (s *streamWriter) flush() error {
+	_ = s.control.SetWriteDeadline(time.Now().Add(s.limits.Write)) // not every writer has one
+	if _, err := s.w.Write(*s.buf); err != nil {
+		return err
+	}
+	if err := s.control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	return nil
+}

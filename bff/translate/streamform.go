@@ -1,0 +1,105 @@
+package translate
+
+import (
+	"encoding/json"
+	"mime"
+	"net/http"
+	"strings"
+
+	"github.com/portico-bff/portico/bff/fault"
+)
+
+// streamForm is how a stream of messages is written into one answer.
+type streamForm interface {
+	contentType() string
+	// before and after stand around a message; first tells that nothing was written before.
+	before(dst []byte, first bool) []byte
+	after(dst []byte) []byte
+	// heartbeat is a sign of life that means nothing; empty if there is none.
+	heartbeat() string
+	// end follows the last message; empty tells that there was none.
+	end(dst []byte, empty bool) []byte
+	// fail ends a stream with an error; empty tells that there was no message.
+	fail(dst []byte, empty bool, p fault.Problem) []byte
+}
+
+// formFor chooses the form that a request accepts: events or lines if it names them, else a JSON array.
+func formFor(r *http.Request) streamForm {
+	for _, field := range r.Header["Accept"] {
+		for part := range strings.SplitSeq(field, ",") {
+			media, _, err := mime.ParseMediaType(part)
+			if err != nil {
+				continue
+			}
+			switch media {
+			case "text/event-stream":
+				return eventForm{}
+			case "application/x-ndjson", "application/jsonl":
+				return lineForm{}
+			}
+		}
+	}
+	return arrayForm{}
+}
+
+// eventForm is server-sent events: a message is the data of an event without a type. An error is an event "error"
+// with a problem document, the end an event "end", upon which clients should close: they would connect again.
+type eventForm struct{}
+
+func (eventForm) contentType() string              { return "text/event-stream" }
+func (eventForm) before(dst []byte, _ bool) []byte { return append(dst, "data: "...) }
+func (eventForm) after(dst []byte) []byte          { return append(dst, "\n\n"...) }
+func (eventForm) heartbeat() string                { return ": still here\n\n" }
+func (eventForm) end(dst []byte, _ bool) []byte    { return append(dst, "event: end\ndata: {}\n\n"...) }
+func (eventForm) fail(dst []byte, _ bool, p fault.Problem) []byte {
+	dst = append(dst, "event: error\ndata: "...)
+	return append(append(dst, problemJSON(p)...), "\n\n"...)
+}
+
+// lineForm is one JSON text a line. An error is a last line with the one member "@error", a problem document.
+type lineForm struct{}
+
+func (lineForm) contentType() string              { return "application/x-ndjson" }
+func (lineForm) before(dst []byte, _ bool) []byte { return dst }
+func (lineForm) after(dst []byte) []byte          { return append(dst, '\n') }
+func (lineForm) heartbeat() string                { return "" }
+func (lineForm) end(dst []byte, _ bool) []byte    { return dst }
+func (lineForm) fail(dst []byte, _ bool, p fault.Problem) []byte {
+	return append(append(append(dst, `{"@error":`...), problemJSON(p)...), "}\n"...)
+}
+
+// arrayForm is one JSON array, written as its elements come. An error is a last element with the one member
+// "@error", a problem document.
+type arrayForm struct{}
+
+func (arrayForm) contentType() string { return "application/json" }
+
+func (arrayForm) before(dst []byte, first bool) []byte {
+	if first {
+		return append(dst, '[')
+	}
+	return append(dst, ',')
+}
+
+func (arrayForm) after(dst []byte) []byte { return append(dst, '\n') }
+func (arrayForm) heartbeat() string       { return "\n" }
+
+func (arrayForm) end(dst []byte, empty bool) []byte {
+	if empty {
+		dst = append(dst, '[')
+	}
+	return append(dst, "]\n"...)
+}
+
+func (f arrayForm) fail(dst []byte, empty bool, p fault.Problem) []byte {
+	return append(append(append(f.before(dst, empty), `{"@error":`...), problemJSON(p)...), "}]\n"...)
+}
+
+// problemJSON encodes a problem document, which has nothing that cannot be.
+func problemJSON(p fault.Problem) []byte {
+	b, err := json.Marshal(p)
+	if err != nil {
+		return []byte("{}")
+	}
+	return b
+}

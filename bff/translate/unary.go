@@ -1,0 +1,174 @@
+package translate
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+	"google.golang.org/grpc/codes"
+
+	"github.com/portico-bff/portico/bff/edge/record"
+	"github.com/portico-bff/portico/bff/fault"
+	"github.com/portico-bff/portico/bff/translate/urlpath"
+	"github.com/portico-bff/portico/upstream"
+)
+
+// unary answers a request for a unary method.
+func (rt *Router) unary(w http.ResponseWriter, r *http.Request, to *route, p *urlpath.Path) {
+	request, answer, err := rt.understand(w, r, to, p)
+	if err != nil {
+		refuse(w, r, err)
+		return
+	}
+	reply, err := rt.caller.Invoke(r.Context(), to.method, request)
+	if err != nil {
+		refuse(w, r, err)
+		return
+	}
+	record.FromContext(r.Context()).Source = reply.Freshness.Source
+	buf := rt.buffers.get()
+	defer rt.buffers.put(buf)
+	*buf, err = answer.append((*buf)[:0], reply.Message)
+	if err != nil {
+		refuse(w, r, badAnswer(err))
+		return
+	}
+	h := w.Header()
+	passHeaders(h, reply.Header)
+	passHeaders(h, reply.Trailer)
+	setCaching(w, r, reply.Freshness)
+	if safe(r) {
+		tag := entityTag(*buf)
+		h["Etag"] = []string{tag}
+		if matches(r.Header["If-None-Match"], tag) {
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+	}
+	h["Content-Type"] = []string{"application/json"}
+	h["Content-Length"] = []string{strconv.Itoa(len(*buf))}
+	_, _ = w.Write(*buf) // a client that has left is nobody's error
+}
+
+// understand makes the canonical request out of what the client sent, and finds how to render the answer.
+func (rt *Router) understand(w http.ResponseWriter, r *http.Request, to *route, p *urlpath.Path) ([]byte, *answer, error) {
+	body, err := readBody(w, r, rt.maxBody)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(body) > 0 {
+		if err := jsonBody(r); err != nil {
+			return nil, nil, err
+		}
+	}
+	request, err := to.compose(r, p, body)
+	if err != nil {
+		return nil, nil, err
+	}
+	answer, err := to.selectAnswer(r, request.system)
+	return request.message, answer, err
+}
+
+// selectAnswer finds how to render what the client wants of the answer.
+func (rt *route) selectAnswer(r *http.Request, system systemParameters) (*answer, error) {
+	fields := system.fields
+	if header := r.Header["X-Goog-Fieldmask"]; !system.hasFields && len(header) > 0 {
+		fields = header[0]
+	} else if system.hasFields && fields == "" {
+		return nil, fault.New(codes.InvalidArgument, "fields: nothing is selected")
+	}
+	found, err := rt.answers.get(fields)
+	if err != nil {
+		return nil, fault.New(codes.InvalidArgument, err.Error(), fault.WithCause(err))
+	}
+	return found, nil
+}
+
+// badAnswer is a service's message that cannot be rendered.
+func badAnswer(err error) error {
+	return fault.New(codes.Internal, "", fault.WithCause(err), fault.WithBlame(fault.Upstream))
+}
+
+// setCaching says how long the answer may be kept, and where it came from (RFC 9111, RFC 9211).
+func setCaching(w http.ResponseWriter, r *http.Request, f upstream.Freshness) {
+	h := w.Header()
+	h.Add("Vary", "Accept, X-Goog-FieldMask")
+	switch {
+	case !safe(r):
+		h["Cache-Control"] = []string{"no-store"}
+	case f.MaxAge <= 0:
+		// May be kept for If-None-Match, but asked about each time.
+		h["Cache-Control"] = []string{"private, no-cache"}
+		h.Add("Vary", "Authorization")
+	default:
+		scope := "private"
+		if f.Public {
+			scope = "public"
+		} else {
+			h.Add("Vary", "Authorization")
+		}
+		// Age counts against max-age, and MaxAge is what is left.
+		h["Cache-Control"] = []string{scope + ", max-age=" + seconds(f.MaxAge+f.Age)}
+		if f.Age > 0 {
+			h["Age"] = []string{seconds(f.Age)}
+		}
+	}
+	switch f.Source {
+	case upstream.Hit:
+		h["Cache-Status"] = []string{"portico; hit; ttl=" + seconds(f.MaxAge)}
+	case upstream.Stale:
+		h["Cache-Status"] = []string{"portico; hit; detail=stale"}
+	case upstream.Coalesced:
+		h["Cache-Status"] = []string{"portico; fwd=miss; collapsed"}
+	case upstream.Fetched:
+	}
+}
+
+func seconds(d time.Duration) string { return strconv.FormatInt(int64(d/time.Second), 10) }
+
+// entityTag is a weak tag of an answer: compression further out changes the bytes, not the meaning.
+func entityTag(body []byte) string {
+	const digits = "0123456789abcdef"
+	sum := xxhash.Sum64(body)
+	tag := []byte(`W/"0000000000000000"`)
+	for i := range 16 {
+		tag[18-i] = digits[sum&15]
+		sum >>= 4
+	}
+	return string(tag)
+}
+
+// matches reports whether a tag is among those of If-None-Match, which compares weakly (RFC 9110, section 13.1.2).
+func matches(fields []string, tag string) bool {
+	for _, field := range fields {
+		for field != "" {
+			var candidate string
+			candidate, field = nextTag(field)
+			if candidate == "*" || candidate == tag || candidate != "" && "W/"+candidate == tag {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// nextTag takes one entity tag, or *, off a list.
+func nextTag(field string) (tag, rest string) {
+	for field != "" && (field[0] == ' ' || field[0] == '\t' || field[0] == ',') {
+		field = field[1:]
+	}
+	quotes := 0
+	for i := range len(field) {
+		if field[i] == '"' {
+			quotes++
+		}
+		if quotes == 2 {
+			return field[:i+1], field[i+1:]
+		}
+		if quotes == 0 && field[i] == ',' {
+			return field[:i], field[i+1:]
+		}
+	}
+	return field, ""
+}
