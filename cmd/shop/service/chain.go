@@ -3,9 +3,7 @@ package service
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"runtime/debug"
 
 	"buf.build/go/protovalidate"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -38,7 +36,7 @@ func (c *Chain) ServerOptions() []grpc.ServerOption {
 }
 
 func (c *Chain) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (reply any, err error) {
-	defer func() { err = c.finish(ctx, info.FullMethod, recover(), err) }()
+	defer func() { err = c.finish(ctx, info.FullMethod, err) }()
 	ctx = c.begin(ctx, info.FullMethod)
 	if err := c.check(req); err != nil {
 		return nil, err
@@ -48,7 +46,7 @@ func (c *Chain) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 
 func (c *Chain) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
 	ctx := ss.Context()
-	defer func() { err = c.finish(ctx, info.FullMethod, recover(), err) }()
+	defer func() { err = c.finish(ctx, info.FullMethod, err) }()
 	return handler(srv, &stream{ServerStream: ss, ctx: c.begin(ctx, info.FullMethod), check: c.check})
 }
 
@@ -67,11 +65,7 @@ func (c *Chain) check(req any) error {
 
 // finish turns what a handler returned into a status. What is none is a fault of the
 // service: logged here, and kept from the caller.
-func (c *Chain) finish(ctx context.Context, method string, panicked any, err error) error {
-	if panicked != nil {
-		c.Logger.ErrorContext(ctx, "handler panicked", "method", method, "panic", fmt.Sprint(panicked), "stack", string(debug.Stack()))
-		return status.Error(codes.Internal, "internal error")
-	}
+func (c *Chain) finish(ctx context.Context, method string, err error) error {
 	if err == nil {
 		return nil
 	}
