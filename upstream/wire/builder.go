@@ -12,8 +12,9 @@ import (
 // Builder makes messages of one type out of texts, JSON and raw values. It is immutable and safe for concurrent use;
 // the messages it makes are not.
 type Builder struct {
-	md protoreflect.MessageDescriptor
-	o  ParseOptions
+	md     protoreflect.MessageDescriptor
+	o      ParseOptions
+	parser *Parser
 }
 
 // Slot is a field to which a [Message] can assign, compiled from its path. It belongs to the [Builder] that made it. It
@@ -21,14 +22,14 @@ type Builder struct {
 type Slot struct {
 	path   string
 	fields []protoreflect.FieldDescriptor
+	end    *field
 }
 
 // NewBuilder makes a builder of messages of the type md.
 func NewBuilder(md protoreflect.MessageDescriptor, o ParseOptions) *Builder {
-	o.Resolver = resolverOr(o.Resolver)
-	o.MaxDepth = orDefault(o.MaxDepth, defaultMaxDepth)
-	o.MaxBytes = orDefault(o.MaxBytes, defaultMaxBytes)
-	return &Builder{md: md, o: o}
+	o = o.withDefaults()
+	t := newTypes(o.Resolver)
+	return &Builder{md: md, o: o, parser: newParser(t, t.layout(md), o)}
 }
 
 // Slot compiles a path of field names separated by dots, each a proto name or a JSON name. All but the last must be
@@ -38,7 +39,7 @@ func (b *Builder) Slot(path string) (*Slot, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Slot{path: path, fields: fields}, nil
+	return &Slot{path: path, fields: fields, end: b.parser.types.field(fields[len(fields)-1])}, nil
 }
 
 // Field is the field at the end of the slot's path.
@@ -128,7 +129,7 @@ func (m *Message) SetJSON(s *Slot, json []byte) error {
 	if err != nil {
 		return err
 	}
-	wire, err := parseField(s.Field(), m.b.o, json)
+	wire, err := m.b.parser.field(nil, json, s.end)
 	if err != nil {
 		return err
 	}

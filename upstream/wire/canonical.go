@@ -19,10 +19,7 @@ type Canonicalizer struct {
 
 // NewCanonicalizer compiles a canonicalizer for md.
 func NewCanonicalizer(md protoreflect.MessageDescriptor, o ParseOptions) (*Canonicalizer, error) {
-	o.Resolver = resolverOr(o.Resolver)
-	o.MaxDepth = orDefault(o.MaxDepth, defaultMaxDepth)
-	o.MaxBytes = orDefault(o.MaxBytes, defaultMaxBytes)
-	return &Canonicalizer{md: md, o: o}, nil
+	return &Canonicalizer{md: md, o: o.withDefaults()}, nil
 }
 
 // Append appends the canonical encoding of msg to dst. If msg is no valid message, or lacks a required field, the

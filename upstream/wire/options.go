@@ -52,6 +52,14 @@ type ParseOptions struct {
 // UTF-8, or with values that have no JSON form.
 var ErrInvalid = errors.New("invalid protobuf message")
 
+// withDefaults fills what is left out.
+func (o ParseOptions) withDefaults() ParseOptions {
+	o.Resolver = resolverOr(o.Resolver)
+	o.MaxDepth = orDefault(o.MaxDepth, defaultMaxDepth)
+	o.MaxBytes = orDefault(o.MaxBytes, defaultMaxBytes)
+	return o
+}
+
 func resolverOr(r Resolver) Resolver {
 	if r == nil {
 		return protoregistry.GlobalTypes

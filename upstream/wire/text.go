@@ -10,7 +10,6 @@ import (
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/types/dynamicpb"
 
 	"github.com/portico-bff/portico/upstream/internal/nearest"
 	"unicode/utf8"
@@ -175,20 +174,4 @@ func decodeBase64(s string) ([]byte, error) {
 		enc = enc.WithPadding(base64.NoPadding)
 	}
 	return enc.DecodeString(s)
-}
-
-// parseField reads the JSON value of one field into a message that holds only that field.
-func parseField(fd protoreflect.FieldDescriptor, o ParseOptions, json []byte) ([]byte, error) {
-	if len(json) > o.MaxBytes {
-		return nil, &SyntaxError{Found: fmt.Sprintf("%d bytes", len(json)), Expected: fmt.Sprintf("at most %d bytes", o.MaxBytes)}
-	}
-	md := fd.ContainingMessage()
-	m := dynamicpb.NewMessage(md)
-	text := AppendJSONString([]byte{'{'}, []byte(fd.JSONName()))
-	text = append(append(append(text, ':'), json...), '}')
-	err := protojson.UnmarshalOptions{AllowPartial: true, DiscardUnknown: o.DiscardUnknown, Resolver: o.Resolver, RecursionLimit: o.MaxDepth}.Unmarshal(text, m)
-	if err != nil {
-		return nil, &SyntaxError{Found: protojsonPrefix().ReplaceAllString(err.Error(), "")}
-	}
-	return appendMessage(nil, m)
 }
