@@ -134,10 +134,12 @@ func (ca *DevCA) issue(id spiffeid.ID) (*x509svid.SVID, time.Time, error) {
 		SerialNumber: serial,
 		Subject:      pkix.Name{Organization: []string{"Development only"}},
 		NotBefore:    now,
-		NotAfter:     now.Add(ca.ttl),
-		URIs:         []*url.URL{id.URL()},
-		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		// X.509 drops parts of a second: rounded up, half of the life is left
+		// when the certificate is renewed.
+		NotAfter:    now.Add(ca.ttl + time.Second - 1),
+		URIs:        []*url.URL{id.URL()},
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		// RFC 5280 wants it in every certificate that is no authority.
 		BasicConstraintsValid: true,
 	}

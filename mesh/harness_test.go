@@ -140,14 +140,20 @@ func join(t testing.TB, ca *mesh.DevCA, name string, o mesh.Options) *mesh.Mesh 
 	return m
 }
 
-// start serves on a listener in memory, or on the given one.
+// start serves in memory.
 func start(t testing.TB, m *mesh.Mesh, e *echo, opts ...grpc.ServerOption) (*mesh.Server, *bufconn.Listener) {
 	t.Helper()
 	server := m.NewServer(opts...)
 	register(server, e)
+	return server, listen(t, server)
+}
+
+// listen serves in memory.
+func listen(t testing.TB, server *mesh.Server) *bufconn.Listener {
+	t.Helper()
 	listener := bufconn.Listen(64 << 10)
 	serve(t, server, listener)
-	return server, listener
+	return listener
 }
 
 func serve(t testing.TB, server *mesh.Server, listener net.Listener) {

@@ -110,6 +110,10 @@ type identitySet struct {
 // refresh reads the files and swaps the set if they have a new, good one.
 func (f *fileIdentity) refresh() {
 	set, sum, err := f.read()
+	if err != nil {
+		// The files may have been replaced between one and the next.
+		set, sum, err = f.read()
+	}
 	switch {
 	case err != nil:
 		if f.failure == nil || f.failure.Error() != err.Error() {

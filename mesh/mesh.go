@@ -128,9 +128,10 @@ func (m *Mesh) Close() error {
 // connectionAge is how old a connection may grow under certificates with that
 // life. One that is renewed at half time has at least half of its life left when
 // it is used in a handshake; gRPC adds up to a tenth to the age by chance, and
-// what is left is for the calls that are still running then.
+// what is left is for the calls that are still running then. X.509 counts in
+// whole seconds, of which short lives must be careful.
 func connectionAge(life time.Duration) time.Duration {
-	return life * 35 / 100
+	return (life - min(time.Second, life/2)) * 35 / 100
 }
 
 // incoming reads the metadata of the call being served.

@@ -37,33 +37,44 @@ func New(hosts []*outlier.Host) *Set {
 // none. If every host is ejected, it gives one all the same: a service whose
 // hosts all fail is better tried than given up.
 func (s *Set) Pick(tried func(*outlier.Host) bool, now time.Time) Choice {
-	n := len(s.hosts)
-	start := int(s.next.Add(1) % uint32(n)) //nolint:gosec // a length
-	fallback := -1
-	for i := range n {
-		at := (start + i) % n
+	// Each step takes a turn of its own, so that the host behind an ejected one
+	// does not get its share besides its own.
+	for range s.hosts {
+		at := s.turn()
+		if tried != nil && tried(s.hosts[at]) {
+			continue
+		}
+		if ok, probe := s.hosts[at].Admit(now); ok {
+			return Choice{Index: at, Host: s.hosts[at], Probe: probe}
+		}
+	}
+	return s.search(tried, now)
+}
+
+// turn returns whose turn it is.
+func (s *Set) turn() int {
+	return int(s.next.Add(1) % uint32(len(s.hosts))) //nolint:gosec // a length
+}
+
+// search is for when the turns met no host that will do, which others' turns may
+// have caused: any host in use, then one that was tried but is in use, then any.
+func (s *Set) search(tried func(*outlier.Host) bool, now time.Time) Choice {
+	start, second := s.turn(), -1
+	for i := range s.hosts {
+		at := (start + i) % len(s.hosts)
 		host := s.hosts[at]
 		if tried != nil && tried(host) {
+			if second < 0 && !host.Ejected() {
+				second = at
+			}
 			continue
 		}
 		if ok, probe := host.Admit(now); ok {
 			return Choice{Index: at, Host: host, Probe: probe}
 		}
-		if fallback < 0 {
-			fallback = at
-		}
 	}
-	if tried != nil {
-		// A host that was tried and is in use comes before one that is ejected.
-		for i := range n {
-			at := (start + i) % n
-			if host := s.hosts[at]; tried(host) && !host.Ejected() {
-				return Choice{Index: at, Host: host}
-			}
-		}
+	if second < 0 {
+		second = start
 	}
-	if fallback < 0 {
-		fallback = start
-	}
-	return Choice{Index: fallback, Host: s.hosts[fallback]}
+	return Choice{Index: second, Host: s.hosts[second]}
 }

@@ -1,0 +1,157 @@
+package mesh_test
+
+import (
+	"errors"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/portico-bff/portico/mesh"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+const matrixPolicy = `
+kind: Authorization
+name: doors
+action: ALLOW
+rules:
+- from: [{source: {principals: [spiffe://shop.test/portico]}}]
+  to: [{operation: {paths: [/mesh.test.Echo/*]}}]
+---
+kind: Authorization
+name: payments-watches
+action: ALLOW
+rules:
+- from: [{source: {principals: [spiffe://shop.test/payments]}}]
+  to: [{operation: {paths: [/mesh.test.Echo/Watch, /mesh.test.Echo/Echo]}}]
+---
+kind: Authorization
+name: nobody-writes-unless-marked
+action: DENY
+rules:
+- to: [{operation: {paths: [/mesh.test.Echo/Write]}}]
+  when: [{key: "request.headers[x-may-write]", notValues: ["yes"]}]
+---
+kind: Authorization
+name: probes
+action: ALLOW
+rules:
+- from: [{source: {principals: [spiffe://shop.test/probe]}}]
+  to: [{operation: {paths: [/grpc.health.v1.Health/Check]}}]
+- from: [{source: {principals: [spiffe://shop.test/tools]}}]
+  to: [{operation: {paths: ["/grpc.reflection.v1.ServerReflection/*"]}}]
+`
+
+// Every principal and every method, calls and streams, health and reflection:
+// allowed where a rule says so, and nowhere else.
+func TestAuthorizationMatrix(t *testing.T) {
+	t.Parallel()
+	ca := newCA(t, "shop.test", time.Hour)
+	server := join(t, ca, "orders", mesh.Options{Policy: parsePolicy(t, matrixPolicy)})
+	s := server.NewServer()
+	register(s, &echo{})
+	reflection.Register(s)
+	var n network
+	n.add("a:1", listen(t, s))
+
+	unary := func(method string) func(*testing.T, *grpc.ClientConn) error {
+		return func(t *testing.T, conn *grpc.ClientConn) error {
+			_, err := call(t.Context(), conn, method, "x")
+			return err
+		}
+	}
+	stream := func(method string) func(*testing.T, *grpc.ClientConn) error {
+		return func(t *testing.T, conn *grpc.ClientConn) error {
+			stream, err := openStream(t.Context(), conn, method)
+			if err != nil {
+				return err
+			}
+			_ = stream.SendMsg(wrapperspb.String("x"))
+			_ = stream.CloseSend()
+			if err = stream.RecvMsg(new(wrapperspb.StringValue)); errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		}
+	}
+	methods := []struct {
+		name  string
+		try   func(*testing.T, *grpc.ClientConn) error
+		allow map[string]bool
+	}{
+		{"Echo", unary(echoMethod), map[string]bool{"portico": true, "payments": true}},
+		{"Write", unary(writeMethod), nil},
+		{"Write, marked", func(t *testing.T, conn *grpc.ClientConn) error {
+			_, err := call(metadata.AppendToOutgoingContext(t.Context(), "x-may-write", "yes"), conn, writeMethod, "x")
+			return err
+		}, map[string]bool{"portico": true}},
+		{"Watch", stream(watchMethod), map[string]bool{"portico": true, "payments": true}},
+		{"Chat", stream(chatMethod), map[string]bool{"portico": true}},
+		{"health check", func(t *testing.T, conn *grpc.ClientConn) error {
+			_, err := grpc_health_v1.NewHealthClient(conn).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{})
+			return err
+		}, map[string]bool{"probe": true}},
+		{"health watch", func(t *testing.T, conn *grpc.ClientConn) error {
+			watch, err := grpc_health_v1.NewHealthClient(conn).Watch(t.Context(), &grpc_health_v1.HealthCheckRequest{})
+			if err != nil {
+				return err
+			}
+			_, err = watch.Recv()
+			return err
+		}, nil},
+		{"reflection", func(t *testing.T, conn *grpc.ClientConn) error {
+			info, err := grpc_reflection_v1.NewServerReflectionClient(conn).ServerReflectionInfo(t.Context())
+			if err != nil {
+				return err
+			}
+			_ = info.CloseSend()
+			if _, err = info.Recv(); errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		}, map[string]bool{"tools": true}},
+	}
+	for _, principal := range []string{"portico", "payments", "fleet", "probe", "tools", "portico2", "orders"} {
+		client := join(t, ca, principal, mesh.Options{})
+		conn := connect(t, client, &n, "static:///a:1", mesh.ExpectIdentity(orders))
+		for _, method := range methods {
+			t.Run(principal+" "+method.name, func(t *testing.T) {
+				t.Parallel()
+				want := codes.PermissionDenied
+				if method.allow[principal] {
+					want = codes.OK
+				}
+				if err := method.try(t, conn); status.Code(err) != want {
+					t.Errorf("%v, want %v", err, want)
+				}
+			})
+		}
+	}
+}
+
+func TestWithoutPolicyAllIsDenied(t *testing.T) {
+	t.Parallel()
+	ca := newCA(t, "shop.test", time.Hour)
+	var denied []mesh.Event
+	server := join(t, ca, "orders", mesh.Options{OnEvent: func(e mesh.Event) { denied = append(denied, e) }})
+	_, listener := start(t, server, &echo{})
+	var n network
+	n.add("a:1", listener)
+	conn := connect(t, join(t, ca, "portico", mesh.Options{}), &n, "static:///a:1", mesh.ExpectIdentity(orders))
+	if _, err := call(t.Context(), conn, echoMethod, "x"); status.Code(err) != codes.PermissionDenied {
+		t.Errorf("call: %v, want PERMISSION_DENIED", err)
+	}
+	if len(denied) != 1 || denied[0].Kind != mesh.CallDenied || denied[0].Method != echoMethod || denied[0].Peer.String() != portico {
+		t.Errorf("events: %+v", denied)
+	}
+	if s := server.Stats(); s.Denied != 1 || s.Allowed != 0 {
+		t.Errorf("stats: %+v", s)
+	}
+}
