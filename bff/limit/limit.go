@@ -23,7 +23,7 @@ type Config struct {
 	Per Per `yaml:"per" json:"per" jsonschema:"enum=principal,enum=address,enum=device,enum=door" jsonschema_description:"Who shares the limit: each principal, address (IPv6: /64), device, or door."`
 	// Rate is how fast the burst refills.
 	Rate unit.Rate `yaml:"rate" json:"rate" jsonschema:"type=string" jsonschema_description:"How fast the burst refills, like 100/s, 5/m or 1000/h."`
-	// Burst is how much may be used at once; the events of the rate, for one second at most, if not given.
+	// Burst is how much may be used at once. If not given, it is what the rate refills in a second, and at least 1.
 	Burst int `yaml:"burst" json:"burst,omitempty" jsonschema:"minimum=1" jsonschema_description:"How much may be used at once."`
 }
 
@@ -45,6 +45,8 @@ const (
 	maxKeys = 1 << 20
 	// looked is how many keys of a full shard are looked at to find one to forget.
 	looked = 16
+	// maxWindow bounds how long a burst may take to refill.
+	maxWindow = 365 * 24 * time.Hour
 )
 
 // Result is what a limiter has decided. The times are from now on.
@@ -86,8 +88,7 @@ func newLimiter(c Config, keys int) (*Limiter, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	// Rounded up, so that never more than the rate is admitted.
-	interval := (c.Rate.Per + time.Duration(c.Rate.Events) - 1) / time.Duration(c.Rate.Events)
+	interval := c.interval()
 	l := &Limiter{interval: interval, burst: c.Burst, start: time.Now(), seed: maphash.MakeSeed()}
 	if l.burst == 0 {
 		l.burst = max(1, int(time.Second/interval))
@@ -110,10 +111,17 @@ func (c Config) validate() error {
 	if c.Rate.Events < 1 || c.Rate.Per <= 0 {
 		all = append(all, &mistake.Mistake{Path: []string{"rate"}, What: "no rate", Expected: "one like 100/s, 5/m or 1000/h"})
 	}
-	if c.Burst < 0 || c.Burst > 1e9 {
-		all = append(all, &mistake.Mistake{Path: []string{"burst"}, What: "the burst is out of range", Expected: "1 to 1000000000"})
+	if c.Burst < 0 || c.Rate.Events > 0 && int64(c.Burst) > int64(maxWindow/c.interval()) {
+		all = append(all, &mistake.Mistake{
+			Path: []string{"burst"}, What: "the burst is out of range", Expected: "1 or more, and no more than the rate refills in a year",
+		})
 	}
 	return errors.Join(all...)
+}
+
+// interval is the time that one event takes to refill, rounded up so that never more than the rate is admitted.
+func (c Config) interval() time.Duration {
+	return max(1, (c.Rate.Per+time.Duration(c.Rate.Events)-1)/time.Duration(c.Rate.Events))
 }
 
 // Take takes n out of the key's burst, if that much is left; otherwise it takes nothing. n below 1 counts as 1.
