@@ -35,7 +35,7 @@ func parseToken(text string) (token, error) {
 	}
 	header, rest, _ := strings.Cut(text, ".")
 	payload, signature, _ := strings.Cut(rest, ".")
-	if signature == "" {
+	if _, err := base64.RawURLEncoding.Strict().DecodeString(signature); err != nil || signature == "" {
 		return token{}, errMalformed
 	}
 	var h, p map[string]json.RawMessage // not structs: those match names whatever their case
