@@ -2,6 +2,7 @@
 package policy
 
 import (
+	"bytes"
 	_ "embed"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -33,6 +34,9 @@ func Names() []string { return []string{Portico, Catalog, Users, Orders, Payment
 func ID(name string) spiffeid.ID {
 	return spiffeid.RequireFromSegments(spiffeid.RequireTrustDomainFromString(TrustDomain), name)
 }
+
+// YAML returns the text of the built-in mesh policy: mesh.yaml of this folder.
+func YAML() []byte { return bytes.Clone(text) }
 
 // Mesh returns the mesh policy that is built in: mesh.yaml of this folder.
 func Mesh() (*mesh.Policy, error) { return mesh.ParsePolicy("mesh.yaml", text) }
