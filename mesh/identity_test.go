@@ -249,6 +249,7 @@ func TestFileIdentityKeepsTheLastGoodSet(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		time.Sleep(50 * time.Millisecond) // between two readings
 		steps := []func(){
 			func() { place(bad, "tls.key") },
 			func() { place(bad, "tls.crt") }, // a pair again, of another authority

@@ -1,0 +1,117 @@
+package picker_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/portico-bff/portico/mesh/internal/outlier"
+	"github.com/portico-bff/portico/mesh/internal/picker"
+)
+
+func hosts(n int) []*outlier.Host {
+	p := outlier.NewPool(outlier.Config{ConsecutiveErrors: 1, BaseEjection: time.Hour, MaxEjectionPercent: 100}, nil)
+	list := make([]*outlier.Host, n)
+	for i := range list {
+		list[i] = p.Host(fmt.Sprint("host-", i))
+	}
+	return list
+}
+
+func eject(h *outlier.Host) { h.Report(outlier.Failure, false, time.Now()) }
+
+func count(s *picker.Set, n, picks int, tried func(*outlier.Host) bool) []int {
+	counts := make([]int, n)
+	for range picks {
+		counts[s.Pick(tried, time.Now()).Index]++
+	}
+	return counts
+}
+
+func TestRoundRobin(t *testing.T) {
+	t.Parallel()
+	list := hosts(4)
+	s := picker.New(list)
+	if got := count(s, 4, 400, nil); !slices.Equal(got, []int{100, 100, 100, 100}) {
+		t.Errorf("picks %v", got)
+	}
+	// The share of an ejected one goes to all others alike.
+	eject(list[1])
+	if got := count(s, 4, 300, nil); !slices.Equal(got, []int{100, 0, 100, 100}) {
+		t.Errorf("with one ejected %v", got)
+	}
+}
+
+func TestTriedAreAvoided(t *testing.T) {
+	t.Parallel()
+	list := hosts(3)
+	s := picker.New(list)
+	tried := func(h *outlier.Host) bool { return h != list[2] }
+	if got := count(s, 3, 30, tried); !slices.Equal(got, []int{0, 0, 30}) {
+		t.Errorf("picks %v", got)
+	}
+	// One that was tried is better than one that is ejected.
+	eject(list[2])
+	if got := count(s, 3, 30, tried); got[2] != 0 {
+		t.Errorf("with the only other ejected %v", got)
+	}
+}
+
+func TestAllTried(t *testing.T) {
+	t.Parallel()
+	list := hosts(2)
+	s := picker.New(list)
+	eject(list[0])
+	if got := count(s, 2, 10, func(*outlier.Host) bool { return true }); !slices.Equal(got, []int{0, 10}) {
+		t.Errorf("picks %v, want the one in use", got)
+	}
+}
+
+// A set made of ejected hosts alone (the others have no connection) still serves.
+func TestAllEjected(t *testing.T) {
+	t.Parallel()
+	list := hosts(3)
+	eject(list[0])
+	eject(list[1])
+	if got := count(picker.New(list[:2]), 2, 10, nil); got[0]+got[1] != 10 {
+		t.Errorf("picks %v", got)
+	}
+}
+
+func TestProbe(t *testing.T) {
+	t.Parallel()
+	list := hosts(2)
+	s := picker.New(list)
+	eject(list[0])
+	later := time.Now().Add(2 * time.Hour)
+	probes := 0
+	for range 10 {
+		if c := s.Pick(nil, later); c.Probe {
+			probes++
+			if c.Host != list[0] {
+				t.Error("a probe of the wrong host")
+			}
+		}
+	}
+	if probes != 1 {
+		t.Errorf("%d probes at once, want one", probes)
+	}
+}
+
+func TestPickDoesNotAllocate(t *testing.T) {
+	s := picker.New(hosts(10))
+	now := time.Now()
+	if n := testing.AllocsPerRun(100, func() { s.Pick(nil, now) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func BenchmarkPick(b *testing.B) {
+	s := picker.New(hosts(10))
+	now := time.Now()
+	b.ReportAllocs()
+	for b.Loop() {
+		s.Pick(nil, now)
+	}
+}
