@@ -22,7 +22,8 @@ import (
 
 // Bounds of a rule's cost, in CEL's units of about one simple operation.
 const (
-	maxCost        = 100_000
+	maxCost        = 100_000   // that one evaluation may have; a few milliseconds
+	maxEstimate    = 1_000_000 // that a rule may have at worst, by what is assumed of requests
 	maxExpression  = 4096
 	assumedLength  = 1024 // of a text in a request, when a rule's cost is estimated at load
 	assumedEntries = 64   // of a list or map in a request
@@ -119,10 +120,10 @@ func (c *compiler) compile(text string, input protoreflect.MessageDescriptor) (*
 	if err != nil {
 		return nil, mistake.At("the rule's cost cannot be estimated: " + err.Error())
 	}
-	if estimate.Max > maxCost {
+	if estimate.Max > maxEstimate {
 		return nil, &mistake.Mistake{
 			What:     fmt.Sprintf("the rule may cost too much (%s units)", costText(estimate.Max)),
-			Expected: fmt.Sprintf("at most %d units: fewer nested comprehensions", maxCost),
+			Expected: fmt.Sprintf("at most %d units: fewer nested comprehensions", maxEstimate),
 		}
 	}
 	e.program, err = env.Program(checked, cel.EvalOptions(cel.OptOptimize), cel.CostLimit(maxCost), cel.InterruptCheckFrequency(1000))
@@ -177,20 +178,34 @@ func (e *expression) allows(ctx context.Context, rpc string, msg []byte, now tim
 func ruleMistakes(text string, issues *cel.Issues) error {
 	var all []error
 	for _, e := range issues.Errors() {
-		at := fmt.Sprintf("at column %d", e.Location.Column()+1)
+		column := e.Location.Column() + 1
+		name, unknown := strings.CutPrefix(e.Message, "undeclared reference to '")
+		if unknown {
+			name, _, _ = strings.Cut(name, "'")
+			column -= max(0, strings.LastIndexByte(name, '.')) // CEL points at the last dot
+		}
+		at := fmt.Sprintf("at column %d", column)
 		if strings.Contains(text, "\n") {
-			at = fmt.Sprintf("at line %d, column %d", e.Location.Line(), e.Location.Column()+1)
+			at = fmt.Sprintf("at line %d, column %d", e.Location.Line(), column)
 		}
 		m := mistake.At("the rule is wrong " + at + ": " + e.Message)
-		if name, ok := strings.CutPrefix(e.Message, "undeclared reference to '"); ok {
-			name, _, _ = strings.Cut(name, "'")
+		if unknown {
 			m = mistake.At("the rule is wrong " + at + ": unknown name " + name)
-			m.Expected = "request.{door, http_method, path, headers, rpc, message}, " +
-				"principal.{subject, kind, roles, scopes, claims, authenticated} or now"
+			m.Nearest = mistake.Nearest(name, variableNames())
+			m.Expected = "one of " + strings.Join(variableNames(), ", ")
 		}
 		all = append(all, m)
 	}
 	return errors.Join(all...)
+}
+
+// variableNames are the names that rules may use.
+func variableNames() []string {
+	return []string{
+		"request.door", "request.http_method", "request.path", "request.headers", "request.rpc", "request.message",
+		"principal.subject", "principal.kind", "principal.roles", "principal.scopes", "principal.claims",
+		"principal.authenticated", "now",
+	}
 }
 
 func costText(units uint64) string {
