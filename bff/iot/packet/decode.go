@@ -118,6 +118,15 @@ func (c *cursor) string(what string) string {
 	return s
 }
 
+// filter takes a topic filter, which is never empty (section 4.7.3). Whether its wildcards are right is for the ACL.
+func (c *cursor) filter() string {
+	s := c.string("topic filter")
+	if s == "" {
+		c.fail("an empty topic filter")
+	}
+	return s
+}
+
 func (c *cursor) connect(head packets.FixedHeader) packets.ControlPacket {
 	p := &packets.ConnectPacket{FixedHeader: head}
 	p.ProtocolName = c.string("protocol name")
@@ -183,7 +192,7 @@ func (c *cursor) publish(head packets.FixedHeader) packets.ControlPacket {
 func (c *cursor) subscribe(head packets.FixedHeader) packets.ControlPacket {
 	p := &packets.SubscribePacket{FixedHeader: head, MessageID: c.id()}
 	for first := true; c.err == nil && (first || len(c.b) > 0); first = false {
-		filter := c.string("topic filter")
+		filter := c.filter()
 		qos := c.byte("requested QoS")
 		if qos > 2 {
 			c.fail("requested QoS %d", qos)
@@ -212,7 +221,7 @@ func (c *cursor) suback(head packets.FixedHeader) packets.ControlPacket {
 func (c *cursor) unsubscribe(head packets.FixedHeader) packets.ControlPacket {
 	p := &packets.UnsubscribePacket{FixedHeader: head, MessageID: c.id()}
 	for first := true; c.err == nil && (first || len(c.b) > 0); first = false {
-		p.Topics = append(p.Topics, c.string("topic filter"))
+		p.Topics = append(p.Topics, c.filter())
 	}
 	return p
 }

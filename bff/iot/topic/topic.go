@@ -86,6 +86,9 @@ func checkLevel(level string, wildcards, last bool) error {
 
 // Covers reports whether every name that filter matches is matched by allowed too. Both must be valid filters.
 func Covers(allowed, filter string) bool {
+	if allowed == "+/#" && filter == "#" {
+		return true // every name has a first level
+	}
 	for {
 		a, restA, moreA := strings.Cut(allowed, "/")
 		f, restF, moreF := strings.Cut(filter, "/")
