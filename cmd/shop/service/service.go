@@ -88,7 +88,8 @@ func log(ctx context.Context, logger *slog.Logger, e mesh.Event) {
 
 // Run opens a program and serves it until ctx ends. Then it drains: health turns to
 // NOT_SERVING, streams end, and running calls have the grace to end. It returns nil after
-// a drain, also after one that had to cut calls off. Requests are held against the rules
+// a drain, also after one that had to cut calls off, and if ctx ends before the program
+// is open. Requests are held against the rules
 // in the service's proto file.
 func Run(ctx context.Context, o Options, file protoreflect.FileDescriptor, open func(protovalidate.Validator) (*Program, error)) (err error) {
 	defer o.Listener.Close() // once more, where serving did
@@ -97,7 +98,10 @@ func Run(ctx context.Context, o Options, file protoreflect.FileDescriptor, open 
 		return err
 	}
 	p, err := open(validator)
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil //nolint:nilerr // stopped before it was open
+	case err != nil:
 		return err
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
