@@ -1,0 +1,134 @@
+package schema
+
+// fetchEach calls a method that answers for one parent: once for each different request.
+func (e *execution) fetchEach(g *group) {
+	for _, m := range g.members {
+		e.fetchMember(g, m)
+	}
+}
+
+func (e *execution) fetchMember(g *group, m member) {
+	parents := e.places[m.parent.index]
+	if len(parents) == 0 {
+		return
+	}
+	in := e.inputs(m)
+	if in.err != nil {
+		for _, p := range parents {
+			p.joins[m.field.join] = &result{err: in.err}
+		}
+		return
+	}
+	var (
+		requests [][]byte
+		index    = map[string]int{}
+		of       = make([]int, len(parents))
+	)
+	for i, p := range parents {
+		in.parent = p.msg
+		req, _, err := g.call.request.build(nil, &in.inputs)
+		if err != nil {
+			of[i] = -1
+			p.joins[m.field.join] = &result{err: &inputFailure{err}}
+			continue
+		}
+		at, ok := index[string(req)]
+		if !ok {
+			at = len(requests)
+			index[string(req)] = at
+			requests = append(requests, req)
+		}
+		of[i] = at
+	}
+	results := make([]*result, len(requests))
+	e.parallel(len(requests), func(i int) {
+		var (
+			reply []byte
+			err   error
+		)
+		if g.once {
+			reply, err = e.shared(g.call.method, requests[i])
+		} else {
+			reply, err = e.invoke(g.call.method, requests[i])
+		}
+		if err != nil {
+			results[i] = &result{err: err}
+			return
+		}
+		if reply == nil {
+			reply = []byte{}
+		}
+		results[i] = m.field.result([][]byte{reply})
+	})
+	for _, r := range results {
+		e.growResult(r)
+	}
+	for i, p := range parents {
+		if of[i] >= 0 {
+			p.joins[m.field.join] = results[of[i]]
+		}
+	}
+}
+
+// memberInputs are the inputs of a member's requests, or why there are none.
+type memberInputs struct {
+	inputs
+	err error
+}
+
+func (e *execution) inputs(m member) memberInputs {
+	args, err := m.field.args.of(e.vars)
+	if err != nil {
+		err = &inputFailure{err}
+	}
+	return memberInputs{inputs: inputs{ctx: e.ctx, lookup: e.op.schema.options.Lookup, args: args}, err: err}
+}
+
+// inputFailure says that a request cannot be made of what the client sent.
+type inputFailure struct{ err error }
+
+func (f *inputFailure) Error() string { return f.err.Error() }
+func (f *inputFailure) Unwrap() error { return f.err }
+
+// result makes the result of a field out of the rows that were fetched for it.
+func (f *selected) result(rows [][]byte) *result {
+	r := &result{rows: rows}
+	if f.composite() == nil {
+		return r
+	}
+	for _, row := range rows {
+		if row == nil {
+			r.objects = append(r.objects, instance{})
+			continue
+		}
+		objects, err := f.objectsIn(row)
+		if err != nil {
+			return &result{err: &malformed{err}}
+		}
+		if len(objects) == 0 && f.field.call.batch.plural() {
+			objects = []instance{{}}
+		}
+		if r.objects == nil {
+			r.objects = objects
+		} else {
+			r.objects = append(r.objects, objects...)
+		}
+	}
+	return r
+}
+
+// growResult finds the objects below a result that joins start from. Results must be grown by one goroutine.
+func (e *execution) growResult(r *result) {
+	if r == nil || r.err != nil {
+		return
+	}
+	if err := e.grow(r.objects); err != nil {
+		r.err = &malformed{err}
+	}
+}
+
+// malformed says that an answer is no valid message.
+type malformed struct{ err error }
+
+func (m *malformed) Error() string { return "malformed answer: " + m.err.Error() }
+func (m *malformed) Unwrap() error { return m.err }

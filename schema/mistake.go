@@ -1,0 +1,107 @@
+package schema
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/validator/core"
+)
+
+// Mistake is one thing that is wrong in SDL or in a stored operation.
+type Mistake struct {
+	// File, Line and Column say where; lines and columns count from 1.
+	File         string
+	Line, Column int
+	// What says what was found, such as `unknown type "Ordr"`.
+	What string
+	// Expected says what would be right; may be empty.
+	Expected string
+	// Nearest is the nearest known name; may be empty.
+	Nearest string
+}
+
+// Error is "file:line:col: what, expected ..., did you mean ...?".
+func (m *Mistake) Error() string {
+	var b strings.Builder
+	if m.File != "" || m.Line > 0 {
+		fmt.Fprintf(&b, "%s:%d:%d: ", m.File, m.Line, m.Column)
+	}
+	b.WriteString(m.What)
+	if m.Expected != "" {
+		b.WriteString(", expected " + m.Expected)
+	}
+	if m.Nearest != "" {
+		b.WriteString(", did you mean " + strconv.Quote(m.Nearest) + "?")
+	}
+	return b.String()
+}
+
+// Warning is something in the SDL that works but costs, such as one call per row.
+type Warning struct {
+	// File, Line and Column say where.
+	File         string
+	Line, Column int
+	// Message says what.
+	Message string
+}
+
+// String is "file:line:col: message".
+func (w Warning) String() string {
+	return fmt.Sprintf("%s:%d:%d: %s", w.File, w.Line, w.Column, w.Message)
+}
+
+// mistakes collects what is wrong, each thing once.
+type mistakes struct {
+	list []*Mistake
+	seen map[Mistake]bool
+}
+
+// add notes a mistake at a position and returns it so that expected and nearest can be chained.
+func (ms *mistakes) add(pos *ast.Position, format string, args ...any) *Mistake {
+	m := &Mistake{What: fmt.Sprintf(format, args...)}
+	if pos != nil {
+		m.Line, m.Column = pos.Line, pos.Column
+		if pos.Src != nil {
+			m.File = pos.Src.Name
+		}
+	}
+	ms.list = append(ms.list, m)
+	return m
+}
+
+func (m *Mistake) expect(format string, args ...any) *Mistake {
+	m.Expected = fmt.Sprintf(format, args...)
+	return m
+}
+
+// near sets the nearest of the known names, if one is near enough to be a slip.
+func (m *Mistake) near(name string, known []string) *Mistake {
+	if options := core.SuggestionList(name, known); len(options) > 0 {
+		m.Nearest = options[0]
+	}
+	return m
+}
+
+// err joins the mistakes in order of their place; nil if there are none.
+func (ms *mistakes) err() error {
+	if len(ms.list) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(ms.list, func(a, b *Mistake) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	ms.seen = map[Mistake]bool{}
+	var errs []error
+	for _, m := range ms.list {
+		if !ms.seen[*m] {
+			ms.seen[*m] = true
+			errs = append(errs, m)
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,391 @@
+package schema
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/vektah/gqlparser/v2/ast"
+	"google.golang.org/grpc/status"
+
+	"github.com/portico-bff/portico/upstream/wire"
+)
+
+// renderer writes the data of an execution as JSON, once: where null propagates, what was written of the ancestor is
+// cut off again.
+type renderer struct {
+	e    *execution
+	buf  []byte
+	path ast.Path
+	errs []*Error
+	// spans are scratch space for each depth of objects.
+	spans [][]wire.Span
+	depth int
+}
+
+// outcome is what became of a value.
+type outcome int
+
+const (
+	written outcome = iota
+	// isNull is a null that is no error where null is allowed.
+	isNull
+	// failed is a null whose error has been noted.
+	failed
+)
+
+func newRenderer(e *execution) *renderer { return &renderer{e: e, buf: make([]byte, 0, 1024)} }
+
+// response renders the root. before runs ahead of each root field; it is nil if everything is there already.
+func (r *renderer) response(before func(i int)) *Response {
+	root := &r.e.root
+	r.buf = append(r.buf, '{')
+	for i, f := range root.sel.fields {
+		if before != nil {
+			before(i)
+		}
+		if !r.field(root, f, nil, i == 0) {
+			r.buf = append(r.buf[:0], "null"...)
+			return &Response{Data: r.buf, Errors: r.errs}
+		}
+	}
+	r.buf = append(r.buf, '}')
+	return &Response{Data: r.buf, Errors: r.errs}
+}
+
+// object writes an object. It reports failed if a field that must not be null is.
+func (r *renderer) object(in *instance) outcome {
+	s := in.sel
+	if r.depth == len(r.spans) {
+		r.spans = append(r.spans, nil)
+	}
+	if n := s.table.Len(); cap(r.spans[r.depth]) < n {
+		r.spans[r.depth] = make([]wire.Span, n)
+	}
+	spans := r.spans[r.depth][:s.table.Len()]
+	if err := s.table.Scan(in.msg, spans); err != nil {
+		return r.fail(nil, &malformed{err})
+	}
+	r.depth++
+	defer func() { r.depth-- }()
+	r.buf = append(r.buf, '{')
+	for i, f := range s.fields {
+		if !r.field(in, f, spans, i == 0) {
+			return failed
+		}
+	}
+	r.buf = append(r.buf, '}')
+	return written
+}
+
+// field writes a field with its key. It reports false if the field is null and must not be.
+func (r *renderer) field(in *instance, f *selected, spans []wire.Span, first bool) bool {
+	if !first {
+		r.buf = append(r.buf, ',')
+	}
+	r.buf = append(r.buf, f.key...)
+	r.path = append(r.path, ast.PathName(f.name))
+	defer func() { r.path = r.path[:len(r.path)-1] }()
+	switch {
+	case f.typename != nil:
+		r.buf = append(r.buf, f.typename...)
+		return true
+	case f.meta != nil:
+		return r.complete(f, f.meta.typ, len(r.buf), r.meta(f.meta))
+	}
+	mark := len(r.buf)
+	return r.complete(f, f.field.out.typ, mark, r.value(in, f, spans))
+}
+
+// complete settles what becomes of a value: it writes null where that is allowed, and reports false where it is not.
+func (r *renderer) complete(f *selected, typ *ast.Type, mark int, o outcome) bool {
+	if o == written {
+		return true
+	}
+	r.buf = r.buf[:mark]
+	if !typ.NonNull {
+		r.buf = append(r.buf, "null"...)
+		return true
+	}
+	if o == isNull {
+		r.fail(f, errNull)
+	}
+	return false
+}
+
+// errNull is the cause of errors about a null that must not be.
+var errNull = errors.New("null in a field that is never null")
+
+// value writes a field's value.
+func (r *renderer) value(in *instance, f *selected, spans []wire.Span) outcome {
+	out := f.field.out
+	switch {
+	case f.join >= 0:
+		return r.joined(in, f)
+	case f.kid >= 0:
+		return r.objects(f, in.kids[f.kid], f.slot >= 0 && spans[f.slot].Present())
+	case f.slot < 0:
+		return r.whole(f, out, in.msg)
+	}
+	holder, span := in.msg, &spans[f.slot]
+	if len(f.rest) > 0 {
+		if !span.Present() {
+			return isNull
+		}
+		value := span.Value()
+		h, last, err := f.rest.read(value.Raw())
+		if err != nil {
+			return r.fail(f, &malformed{err})
+		}
+		if h == nil {
+			return isNull
+		}
+		holder, span = h, &last
+	}
+	return r.read(f, out, holder, span)
+}
+
+// joined writes a field whose value was fetched.
+func (r *renderer) joined(in *instance, f *selected) outcome {
+	res := in.joins[f.join]
+	switch {
+	case res == nil:
+		return isNull
+	case res.err != nil:
+		return r.fail(f, res.err)
+	}
+	out := f.field.out
+	if f.composite() != nil {
+		if out.elem == nil && len(res.objects) == 0 {
+			return isNull
+		}
+		return r.objects(f, res.objects, true)
+	}
+	if !f.field.call.batch.plural() {
+		if len(res.rows) == 0 {
+			return isNull
+		}
+		return r.row(f, out, res.rows[0])
+	}
+	return r.list(f, len(res.rows), func(i int) outcome {
+		if res.rows[i] == nil {
+			return isNull
+		}
+		return r.row(f, out.elem, res.rows[i])
+	})
+}
+
+// row writes a value that is no object out of a fetched message.
+func (r *renderer) row(f *selected, out *output, row []byte) outcome {
+	if len(f.rest) == 0 {
+		return r.whole(f, out, row)
+	}
+	holder, span, err := f.rest.read(row)
+	switch {
+	case err != nil:
+		return r.fail(f, &malformed{err})
+	case holder == nil:
+		return isNull
+	}
+	return r.read(f, out, holder, &span)
+}
+
+// whole writes a value that is a message itself.
+func (r *renderer) whole(f *selected, out *output, msg []byte) outcome {
+	if out.comp != nil {
+		return r.message(f, out.comp, msg)
+	}
+	buf, null, err := out.message(r.buf, msg)
+	if err != nil {
+		return r.fail(f, &unrepresentable{err})
+	}
+	if null {
+		return isNull
+	}
+	r.buf = buf
+	return written
+}
+
+// read writes the value of a message field.
+func (r *renderer) read(f *selected, out *output, holder []byte, span *wire.Span) outcome {
+	switch {
+	case out.whole != nil:
+		return r.json(f, out, holder)
+	case out.elem != nil:
+		return r.spread(f, out, span)
+	case !span.Present() && (out.absent || out.comp != nil):
+		return isNull
+	case out.comp != nil:
+		value := span.Value()
+		return r.message(f, out.comp, value.Raw())
+	default:
+		return r.leaf(f, out, span.Value())
+	}
+}
+
+// spread writes the elements of a repeated field.
+func (r *renderer) spread(f *selected, out *output, span *wire.Span) outcome {
+	r.buf = append(r.buf, '[')
+	n, ok := 0, true
+	span.Each(func(v wire.Value) bool {
+		ok = r.element(f, out.elem, n, func() outcome {
+			if out.elem.comp != nil {
+				return r.message(f, out.elem.comp, v.Raw())
+			}
+			return r.leaf(f, out.elem, v)
+		})
+		n++
+		return ok
+	})
+	switch {
+	case !ok:
+		return failed
+	case n == 0 && out.nullIfEmpty:
+		return isNull
+	}
+	r.buf = append(r.buf, ']')
+	return written
+}
+
+// list writes n elements of a field's list.
+func (r *renderer) list(f *selected, n int, value func(i int) outcome) outcome {
+	out := f.field.out
+	if n == 0 && out.nullIfEmpty {
+		return isNull
+	}
+	r.buf = append(r.buf, '[')
+	for i := range n {
+		if !r.element(f, out.elem, i, func() outcome { return value(i) }) {
+			return failed
+		}
+	}
+	r.buf = append(r.buf, ']')
+	return written
+}
+
+// element writes one element of a list. It reports false if it is null and must not be.
+func (r *renderer) element(f *selected, elem *output, i int, value func() outcome) bool {
+	if i > 0 {
+		r.buf = append(r.buf, ',')
+	}
+	r.path = append(r.path, ast.PathIndex(i))
+	ok := r.complete(f, elem.typ, len(r.buf), value())
+	r.path = r.path[:len(r.path)-1]
+	return ok
+}
+
+// objects writes a composite field whose instances are there.
+func (r *renderer) objects(f *selected, list []instance, present bool) outcome {
+	if f.field.out.elem == nil {
+		if !present || len(list) == 0 || list[0].sel == nil {
+			return isNull
+		}
+		return r.object(&list[0])
+	}
+	return r.list(f, len(list), func(i int) outcome {
+		if list[i].sel == nil {
+			return isNull
+		}
+		return r.object(&list[i])
+	})
+}
+
+// message writes an object that no joins start from, straight from its message.
+func (r *renderer) message(f *selected, comp *composite, msg []byte) outcome {
+	at, msg, err := comp.choose(msg)
+	switch {
+	case err != nil:
+		return r.fail(f, &malformed{err})
+	case at < 0:
+		return isNull
+	}
+	in := instance{sel: f.selections[at], msg: msg}
+	return r.object(&in)
+}
+
+// leaf writes a scalar or an enum value.
+func (r *renderer) leaf(f *selected, out *output, v wire.Value) outcome {
+	if out.nullIfEmpty && isEmpty(v) {
+		return isNull
+	}
+	buf, null, err := out.leaf(r.buf, v)
+	if err != nil {
+		return r.fail(f, &unrepresentable{err})
+	}
+	if null {
+		return isNull
+	}
+	r.buf = buf
+	return written
+}
+
+// isEmpty reports whether a scalar is zero, false or empty.
+func isEmpty(v wire.Value) bool {
+	if !v.IsValid() {
+		return true
+	}
+	switch classify(v.Field()) {
+	case classString, classBytes:
+		return len(v.Raw()) == 0
+	default:
+		return v.Field().Message() == nil && v.Bits() == 0
+	}
+}
+
+// json writes a repeated field or a map as one JSON value.
+func (r *renderer) json(f *selected, out *output, holder []byte) outcome {
+	mark := len(r.buf)
+	buf, err := out.whole.Append(r.buf, holder)
+	if err != nil {
+		return r.fail(f, &unrepresentable{err})
+	}
+	// The value stands in an object with the one key wholeKey.
+	const before, after = len(`{"` + wholeKey + `":`), len(`}`)
+	n := copy(buf[mark:], buf[mark+before:len(buf)-after])
+	r.buf = buf[:mark+n]
+	if out.nullIfEmpty && n == len("{}") {
+		return isNull
+	}
+	return written
+}
+
+// unrepresentable says that an answer's value does not fit the type of its field.
+type unrepresentable struct{ err error }
+
+func (u *unrepresentable) Error() string { return u.err.Error() }
+func (u *unrepresentable) Unwrap() error { return u.err }
+
+// fail notes an error at the present path.
+func (r *renderer) fail(f *selected, err error) outcome {
+	e := &Error{Path: append(ast.Path(nil), r.path...), Cause: err}
+	if f != nil {
+		e.Locations = f.locations
+	}
+	var (
+		input *inputFailure
+		bad   *malformed
+		unfit *unrepresentable
+	)
+	switch {
+	case errors.Is(err, errNull):
+		e.Cause = nil
+		e.Message = "null where a value is needed"
+		if f != nil && f.field != nil {
+			e.Message = fmt.Sprintf("%s.%s must not be null, but there is no value", f.field.owner.def.Name, f.field.def.Name)
+		}
+	case errors.As(err, &input):
+		e.Message = input.Error()
+	case errors.As(err, &bad):
+		e.Message = "the answer of a service is malformed"
+	case errors.As(err, &unfit):
+		e.Message = "the value does not fit its type"
+		if f != nil && f.field != nil {
+			e.Message = "the value does not fit " + f.field.out.typ.Name()
+		}
+	case errors.Is(err, errPanic):
+		e.Message = "internal error"
+	default:
+		e.Message = "the service answered with " + status.Code(err).String()
+	}
+	r.errs = append(r.errs, e)
+	return failed
+}
