@@ -41,7 +41,7 @@ func (ch *channel) unary(ctx context.Context, method string, req, reply any, cc 
 	plan.budget.Deposit()
 
 	c := &call{}
-	ctx = context.WithValue(ctx, callKey{}, c)
+	ctx = context.WithValue(m.trace.send(ctx), callKey{}, c)
 	if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > rule.Timeout {
 		c.limited = true
 		var cancel context.CancelFunc
@@ -121,7 +121,7 @@ func pause(rule *policy.RouteRule, attempt int, trailer metadata.MD) (time.Durat
 // it has no default deadline and is not retried, as messages may have been seen.
 func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	ch.plan() // takes up a changed policy
-	inner, err := open(ctx, desc, cc, method, opts...)
+	inner, err := open(ch.mesh.trace.send(ctx), desc, cc, method, opts...)
 	if err != nil {
 		return nil, err
 	}

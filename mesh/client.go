@@ -66,6 +66,7 @@ func (m *Mesh) NewClient(target string, opts ...grpc.DialOption) (*grpc.ClientCo
 	if static, ok := builder.(*carrying).Builder.(staticResolver); ok {
 		plain = append(plain, grpc.WithAuthority(static.addresses[0]))
 	}
+	plain = append(plain, m.trace.dialOptions()...)
 	conn, err := grpc.NewClient(target, append(plain,
 		grpc.WithResolvers(builder),
 		grpc.WithTransportCredentials(&secure{mesh: m, expected: ch.expected, target: target}),
@@ -76,7 +77,6 @@ func (m *Mesh) NewClient(target string, opts ...grpc.DialOption) (*grpc.ClientCo
 		grpc.WithDisableRetry(),
 		grpc.WithChainUnaryInterceptor(ch.unary),
 		grpc.WithChainStreamInterceptor(ch.stream),
-		grpc.WithStatsHandler(m.trace.client()),
 	)...)
 	if err != nil {
 		return nil, fmt.Errorf("mesh: target %q: %w", target, err)

@@ -10,7 +10,6 @@ import (
 
 	"github.com/portico-bff/portico/mesh/internal/authz"
 	"go.opentelemetry.io/otel/trace"
-	"go.opentelemetry.io/otel/trace/noop"
 	"google.golang.org/grpc/metadata"
 )
 
@@ -143,14 +142,6 @@ func incoming(ctx context.Context, name string) []string {
 func outgoing(ctx context.Context, name string) []string {
 	md, _ := metadata.FromOutgoingContext(ctx)
 	return md.Get(name)
-}
-
-// newTracing takes the provider, or one that makes no spans.
-func newTracing(provider trace.TracerProvider) *tracing {
-	if provider == nil {
-		provider = noop.NewTracerProvider()
-	}
-	return &tracing{tracer: provider.Tracer("github.com/portico-bff/portico/mesh")}
 }
 
 func emptyPolicy() *Policy {

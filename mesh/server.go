@@ -66,7 +66,7 @@ func (m *Mesh) NewServer(opts ...grpc.ServerOption) *Server {
 // ServerOptions returns what makes a grpc.Server one of the mesh, for those who
 // build it themselves. Put them last.
 func (m *Mesh) ServerOptions() []grpc.ServerOption {
-	return []grpc.ServerOption{
+	return append(m.trace.serverOptions(),
 		grpc.Creds(&secure{mesh: m}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			MaxConnectionAge: m.maxAge,
@@ -75,8 +75,7 @@ func (m *Mesh) ServerOptions() []grpc.ServerOption {
 		}),
 		grpc.UnaryInterceptor(m.serveUnary),
 		grpc.StreamInterceptor(m.serveStream),
-		grpc.StatsHandler(m.trace.server()),
-	}
+	)
 }
 
 // Drain ends the server without dropping calls: health turns to NOT_SERVING,
@@ -113,7 +112,7 @@ func (m *Mesh) serveUnary(ctx context.Context, req any, info *grpc.UnaryServerIn
 			reply, err = nil, m.panicked(info.FullMethod, v)
 		}
 	}()
-	return handle(ctx, req)
+	return handle(m.trace.receive(ctx), req)
 }
 
 // serveStream is the mesh's part of serving a stream: besides what a call gets,
@@ -123,7 +122,7 @@ func (m *Mesh) serveStream(srv any, stream grpc.ServerStream, info *grpc.StreamS
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancelCause(stream.Context())
+	ctx, cancel := context.WithCancelCause(m.trace.receive(stream.Context()))
 	defer cancel(nil)
 	left := time.Until(expiry)
 	timer := time.AfterFunc(left-min(left/10, time.Second), func() { cancel(errRotated()) })

@@ -8,25 +8,80 @@ import (
 	otelcodes "go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 )
 
-// tracing passes W3C trace context along and makes a span of every attempt and
-// of every call served, named and attributed as OpenTelemetry's RPC conventions
-// say.
+// tracing makes a span of every attempt and of every call served, named and
+// attributed as OpenTelemetry's RPC conventions say, and passes W3C trace context
+// on. Without a provider there are no spans, and no stats handler (gRPC makes a
+// dozen objects a call for one): the interceptors pass the context on alone.
 type tracing struct {
-	tracer     trace.Tracer
-	propagator propagation.TraceContext
+	tracer trace.Tracer // nil without a provider
 }
 
-func (t *tracing) client() stats.Handler {
-	return &traceHandler{tracing: t, kind: trace.SpanKindClient}
+func newTracing(provider trace.TracerProvider) *tracing {
+	if provider == nil {
+		return &tracing{}
+	}
+	return &tracing{tracer: provider.Tracer("github.com/portico-bff/portico/mesh")}
 }
-func (t *tracing) server() stats.Handler {
-	return &traceHandler{tracing: t, kind: trace.SpanKindServer}
+
+// dialOptions and serverOptions add the stats handler where there are spans.
+func (t *tracing) dialOptions() []grpc.DialOption {
+	if t.tracer == nil {
+		return nil
+	}
+	return []grpc.DialOption{grpc.WithStatsHandler(&traceHandler{tracing: t, kind: trace.SpanKindClient})}
+}
+
+func (t *tracing) serverOptions() []grpc.ServerOption {
+	if t.tracer == nil {
+		return nil
+	}
+	return []grpc.ServerOption{grpc.StatsHandler(&traceHandler{tracing: t, kind: trace.SpanKindServer})}
+}
+
+// send is what a client's interceptor does without spans.
+func (t *tracing) send(ctx context.Context) context.Context {
+	if t.tracer != nil {
+		return ctx
+	}
+	return inject(ctx)
+}
+
+// receive is what a server's interceptor does without spans.
+func (t *tracing) receive(ctx context.Context) context.Context {
+	if t.tracer != nil {
+		return ctx
+	}
+	return extract(ctx)
+}
+
+// inject puts the context of the current span into outgoing metadata.
+func inject(ctx context.Context) context.Context {
+	if !trace.SpanContextFromContext(ctx).IsValid() {
+		return ctx
+	}
+	md, _ := metadata.FromOutgoingContext(ctx) // a copy
+	if md == nil {
+		md = metadata.MD{}
+	}
+	propagation.TraceContext{}.Inject(ctx, carrier(md))
+	return metadata.NewOutgoingContext(ctx, md)
+}
+
+// extract takes the caller's span from incoming metadata.
+func extract(ctx context.Context) context.Context {
+	parent := metadata.ValueFromIncomingContext(ctx, "traceparent")
+	if len(parent) == 0 {
+		return ctx
+	}
+	from := carrier{"traceparent": parent, "tracestate": metadata.ValueFromIncomingContext(ctx, "tracestate")}
+	return propagation.TraceContext{}.Extract(ctx, from)
 }
 
 // traceHandler is told by gRPC where calls begin and end.
@@ -40,8 +95,7 @@ var _ stats.Handler = (*traceHandler)(nil)
 // TagRPC starts the span, between the incoming and the outgoing context.
 func (h *traceHandler) TagRPC(ctx context.Context, info *stats.RPCTagInfo) context.Context {
 	if h.kind == trace.SpanKindServer {
-		md, _ := metadata.FromIncomingContext(ctx)
-		ctx = h.propagator.Extract(ctx, carrier(md))
+		ctx = extract(ctx)
 	}
 	name := strings.TrimPrefix(info.FullMethodName, "/")
 	service, method, _ := strings.Cut(name, "/")
@@ -50,13 +104,8 @@ func (h *traceHandler) TagRPC(ctx context.Context, info *stats.RPCTagInfo) conte
 		attribute.String("rpc.service", service),
 		attribute.String("rpc.method", method),
 	))
-	if h.kind == trace.SpanKindClient && trace.SpanContextFromContext(ctx).IsValid() {
-		md, _ := metadata.FromOutgoingContext(ctx) // a copy
-		if md == nil {
-			md = metadata.MD{}
-		}
-		h.propagator.Inject(ctx, carrier(md))
-		ctx = metadata.NewOutgoingContext(ctx, md)
+	if h.kind == trace.SpanKindClient {
+		ctx = inject(ctx)
 	}
 	return ctx
 }

@@ -1,0 +1,69 @@
+package mesh_test
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"github.com/portico-bff/portico/mesh"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"github.com/spiffe/go-spiffe/v2/spiffetls/tlsconfig"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+)
+
+// One unary call over loopback with mutual TLS: gRPC as it is, and with the mesh
+// on both sides. Allocations are of both sides together.
+func BenchmarkCall(b *testing.B) {
+	ca := newCA(b, "shop.test", time.Hour)
+	b.Run("grpc", func(b *testing.B) {
+		server, err := ca.Identity("orders")
+		if err != nil {
+			b.Fatal(err)
+		}
+		client, err := ca.Identity("portico")
+		if err != nil {
+			b.Fatal(err)
+		}
+		s := grpc.NewServer(grpc.Creds(credentials.NewTLS(tlsconfig.MTLSServerConfig(server, server, tlsconfig.AuthorizeAny()))))
+		register(s, &echo{})
+		pin := tlsconfig.AuthorizeID(spiffeid.RequireFromString(orders))
+		conn, err := grpc.NewClient("passthrough:///"+loopback(b, &mesh.Server{Server: s}),
+			grpc.WithTransportCredentials(credentials.NewTLS(tlsconfig.MTLSClientConfig(client, client, pin))))
+		if err != nil {
+			b.Fatal(err)
+		}
+		measure(b, conn)
+	})
+	b.Run("mesh", func(b *testing.B) {
+		s := join(b, ca, "orders", mesh.Options{Policy: parsePolicy(b, everybody)}).NewServer()
+		register(s, &echo{})
+		conn, err := join(b, ca, "portico", mesh.Options{}).NewClient("static:///"+loopback(b, s), mesh.ExpectIdentity(orders))
+		if err != nil {
+			b.Fatal(err)
+		}
+		measure(b, conn)
+	})
+}
+
+func loopback(b *testing.B, s *mesh.Server) string {
+	b.Helper()
+	listener, err := new(net.ListenConfig).Listen(b.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	serve(b, s, listener)
+	return listener.Addr().String()
+}
+
+func measure(b *testing.B, conn *grpc.ClientConn) {
+	b.Helper()
+	defer func() { _ = conn.Close() }()
+	text := string(make([]byte, 128))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := call(b.Context(), conn, echoMethod, text); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
