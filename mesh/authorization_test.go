@@ -1,12 +1,12 @@
 package mesh_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"testing"
 	"time"
 
-	"github.com/portico-bff/portico/mesh"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health/grpc_health_v1"
@@ -15,6 +15,8 @@ import (
 	"google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/portico-bff/portico/mesh"
 )
 
 const matrixPolicy = `
@@ -61,15 +63,15 @@ func TestAuthorizationMatrix(t *testing.T) {
 	var n network
 	n.add("a:1", listen(t, s))
 
-	unary := func(method string) func(*testing.T, *grpc.ClientConn) error {
-		return func(t *testing.T, conn *grpc.ClientConn) error {
-			_, err := call(t.Context(), conn, method, "x")
+	unary := func(method string) func(context.Context, *grpc.ClientConn) error {
+		return func(ctx context.Context, conn *grpc.ClientConn) error {
+			_, err := call(ctx, conn, method, "x")
 			return err
 		}
 	}
-	stream := func(method string) func(*testing.T, *grpc.ClientConn) error {
-		return func(t *testing.T, conn *grpc.ClientConn) error {
-			stream, err := openStream(t.Context(), conn, method)
+	stream := func(method string) func(context.Context, *grpc.ClientConn) error {
+		return func(ctx context.Context, conn *grpc.ClientConn) error {
+			stream, err := openStream(ctx, conn, method)
 			if err != nil {
 				return err
 			}
@@ -83,31 +85,31 @@ func TestAuthorizationMatrix(t *testing.T) {
 	}
 	methods := []struct {
 		name  string
-		try   func(*testing.T, *grpc.ClientConn) error
+		try   func(context.Context, *grpc.ClientConn) error
 		allow map[string]bool
 	}{
 		{"Echo", unary(echoMethod), map[string]bool{"portico": true, "payments": true}},
 		{"Write", unary(writeMethod), nil},
-		{"Write, marked", func(t *testing.T, conn *grpc.ClientConn) error {
-			_, err := call(metadata.AppendToOutgoingContext(t.Context(), "x-may-write", "yes"), conn, writeMethod, "x")
+		{"Write, marked", func(ctx context.Context, conn *grpc.ClientConn) error {
+			_, err := call(metadata.AppendToOutgoingContext(ctx, "x-may-write", "yes"), conn, writeMethod, "x")
 			return err
 		}, map[string]bool{"portico": true}},
 		{"Watch", stream(watchMethod), map[string]bool{"portico": true, "payments": true}},
 		{"Chat", stream(chatMethod), map[string]bool{"portico": true}},
-		{"health check", func(t *testing.T, conn *grpc.ClientConn) error {
-			_, err := grpc_health_v1.NewHealthClient(conn).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{})
+		{"health check", func(ctx context.Context, conn *grpc.ClientConn) error {
+			_, err := grpc_health_v1.NewHealthClient(conn).Check(ctx, &grpc_health_v1.HealthCheckRequest{})
 			return err
 		}, map[string]bool{"probe": true}},
-		{"health watch", func(t *testing.T, conn *grpc.ClientConn) error {
-			watch, err := grpc_health_v1.NewHealthClient(conn).Watch(t.Context(), &grpc_health_v1.HealthCheckRequest{})
+		{"health watch", func(ctx context.Context, conn *grpc.ClientConn) error {
+			watch, err := grpc_health_v1.NewHealthClient(conn).Watch(ctx, &grpc_health_v1.HealthCheckRequest{})
 			if err != nil {
 				return err
 			}
 			_, err = watch.Recv()
 			return err
 		}, nil},
-		{"reflection", func(t *testing.T, conn *grpc.ClientConn) error {
-			info, err := grpc_reflection_v1.NewServerReflectionClient(conn).ServerReflectionInfo(t.Context())
+		{"reflection", func(ctx context.Context, conn *grpc.ClientConn) error {
+			info, err := grpc_reflection_v1.NewServerReflectionClient(conn).ServerReflectionInfo(ctx)
 			if err != nil {
 				return err
 			}
@@ -128,7 +130,7 @@ func TestAuthorizationMatrix(t *testing.T) {
 				if method.allow[principal] {
 					want = codes.OK
 				}
-				if err := method.try(t, conn); status.Code(err) != want {
+				if err := method.try(t.Context(), conn); status.Code(err) != want {
 					t.Errorf("%v, want %v", err, want)
 				}
 			})

@@ -5,11 +5,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/portico-bff/portico/mesh"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/spiffetls/tlsconfig"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+
+	"github.com/portico-bff/portico/mesh"
 )
 
 // One unary call over loopback with mutual TLS: gRPC as it is, and with the mesh

@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/portico-bff/portico/mesh/internal/outlier"
-	"github.com/portico-bff/portico/mesh/internal/policy"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -17,6 +15,9 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
+
+	"github.com/portico-bff/portico/mesh/internal/outlier"
+	"github.com/portico-bff/portico/mesh/internal/policy"
 )
 
 // call is one call's state over its attempts. The interceptor puts it into the
@@ -88,7 +89,7 @@ func (ch *channel) unary(ctx context.Context, method string, req, reply any, cc 
 }
 
 // try makes one attempt; timedOut says that its own limit ended it.
-func (ch *channel) try(ctx context.Context, c *call, rule *policy.RouteRule, invoke func(context.Context) error) (err error, timedOut bool) { //nolint:revive // an error and what it means
+func (ch *channel) try(ctx context.Context, c *call, rule *policy.RouteRule, invoke func(context.Context) error) (err error, timedOut bool) {
 	limit := rule.Retries.PerTryTimeout
 	if limit == 0 {
 		return invoke(ctx), false
@@ -165,7 +166,7 @@ func linkedIdempotency() func(string) bool {
 	var known sync.Map // full method -> bool; as many as the program calls
 	return func(method string) bool {
 		if answer, ok := known.Load(method); ok {
-			return answer.(bool)
+			return answer == true
 		}
 		answer := declaredIdempotent(method)
 		known.Store(method, answer)

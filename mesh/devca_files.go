@@ -49,7 +49,7 @@ func (ca *DevCA) WriteFiles(ctx context.Context, dir string, names ...string) er
 func (ca *DevCA) rewrite(ctx context.Context, folder string, id spiffeid.ID, renew time.Time) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(ca.ctx, cancel)()
+	defer context.AfterFunc(ca.ctx, cancel)() //nolint:contextcheck // it ends with either context
 	for sleep(ctx, time.Until(renew)) {
 		next, err := ca.writeOne(folder, id)
 		if err != nil {

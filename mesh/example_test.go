@@ -9,9 +9,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/portico-bff/portico/mesh"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
+
+	"github.com/portico-bff/portico/mesh"
 )
 
 // Two workloads in one process: a server that lets one caller check its health,

@@ -7,13 +7,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/portico-bff/portico/mesh"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/portico-bff/portico/mesh"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -63,7 +64,8 @@ func register(s grpc.ServiceRegistrar, e *echo) {
 				return nil, err
 			}
 			serve := func(ctx context.Context, req any) (any, error) {
-				text, err := e.serve(ctx, req.(*wrapperspb.StringValue).GetValue())
+				in, _ := req.(*wrapperspb.StringValue)
+				text, err := e.serve(ctx, in.GetValue())
 				return wrapperspb.String(text), err
 			}
 			if intercept == nil {
@@ -88,9 +90,9 @@ func register(s grpc.ServiceRegistrar, e *echo) {
 }
 
 // call makes a unary call.
-func call(ctx context.Context, conn *grpc.ClientConn, method, text string, opts ...grpc.CallOption) (string, error) {
+func call(ctx context.Context, conn *grpc.ClientConn, method, text string) (string, error) {
 	reply := new(wrapperspb.StringValue)
-	err := conn.Invoke(ctx, method, wrapperspb.String(text), reply, opts...)
+	err := conn.Invoke(ctx, method, wrapperspb.String(text), reply)
 	return reply.GetValue(), err
 }
 
@@ -102,65 +104,65 @@ func openStream(ctx context.Context, conn *grpc.ClientConn, method string) (grpc
 // idempotent says that all but Write may be repeated.
 func idempotent(method string) bool { return method != writeMethod }
 
-func newCA(t testing.TB, domain string, ttl time.Duration) *mesh.DevCA {
-	t.Helper()
+func newCA(tb testing.TB, domain string, ttl time.Duration) *mesh.DevCA {
+	tb.Helper()
 	ca, err := mesh.NewDevCA(mesh.DevCAOptions{TrustDomain: domain, TTL: ttl})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = ca.Close() })
+	tb.Cleanup(func() { _ = ca.Close() })
 	return ca
 }
 
-func parsePolicy(t testing.TB, text string) *mesh.Policy {
-	t.Helper()
+func parsePolicy(tb testing.TB, text string) *mesh.Policy {
+	tb.Helper()
 	policy, err := mesh.ParsePolicy("mesh.yaml", []byte(text))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return policy
 }
 
 // join makes the mesh of one workload.
-func join(t testing.TB, ca *mesh.DevCA, name string, o mesh.Options) *mesh.Mesh {
-	t.Helper()
+func join(tb testing.TB, ca *mesh.DevCA, name string, o mesh.Options) *mesh.Mesh {
+	tb.Helper()
 	identity, err := ca.Identity(name)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	o.Identity = identity
 	if o.Idempotent == nil {
 		o.Idempotent = idempotent
 	}
-	m, err := mesh.New(t.Context(), o)
+	m, err := mesh.New(tb.Context(), o)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = m.Close() })
+	tb.Cleanup(func() { _ = m.Close() })
 	return m
 }
 
 // start serves in memory.
-func start(t testing.TB, m *mesh.Mesh, e *echo, opts ...grpc.ServerOption) (*mesh.Server, *bufconn.Listener) {
-	t.Helper()
-	server := m.NewServer(opts...)
+func start(tb testing.TB, m *mesh.Mesh, e *echo) (*mesh.Server, *bufconn.Listener) {
+	tb.Helper()
+	server := m.NewServer()
 	register(server, e)
-	return server, listen(t, server)
+	return server, listen(tb, server)
 }
 
 // listen serves in memory.
-func listen(t testing.TB, server *mesh.Server) *bufconn.Listener {
-	t.Helper()
+func listen(tb testing.TB, server *mesh.Server) *bufconn.Listener {
+	tb.Helper()
 	listener := bufconn.Listen(64 << 10)
-	serve(t, server, listener)
+	serve(tb, server, listener)
 	return listener
 }
 
-func serve(t testing.TB, server *mesh.Server, listener net.Listener) {
-	t.Helper()
+func serve(tb testing.TB, server *mesh.Server, listener net.Listener) {
+	tb.Helper()
 	var work sync.WaitGroup
 	work.Go(func() { _ = server.Serve(listener) })
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		server.Stop()
 		work.Wait()
 	})
@@ -192,13 +194,13 @@ func (n *network) dial(ctx context.Context, address string) (net.Conn, error) {
 }
 
 // connect makes a client that dials in memory.
-func connect(t testing.TB, m *mesh.Mesh, n *network, target string, opts ...grpc.DialOption) *grpc.ClientConn {
-	t.Helper()
+func connect(tb testing.TB, m *mesh.Mesh, n *network, target string, opts ...grpc.DialOption) *grpc.ClientConn {
+	tb.Helper()
 	conn, err := m.NewClient(target, append(opts, grpc.WithContextDialer(n.dial))...)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = conn.Close() })
+	tb.Cleanup(func() { _ = conn.Close() })
 	return conn
 }
 

@@ -11,14 +11,14 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/portico-bff/portico/mesh"
+	"github.com/spiffe/go-spiffe/v2/proto/spiffe/workload"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
-	"github.com/spiffe/go-spiffe/v2/proto/spiffe/workload"
+	"github.com/portico-bff/portico/mesh"
 )
 
 func TestDevCAOptions(t *testing.T) {
@@ -98,14 +98,22 @@ func exchange(t *testing.T, server, client mesh.Identity) error {
 	return err
 }
 
-// Workloads get certificates over their own sockets, and renewed ones.
-func TestDevCAServesTheWorkloadAPI(t *testing.T) {
-	t.Parallel()
-	dir, err := os.MkdirTemp("", "mesh") // a short path: sockets allow no long ones
+// shortDir is a folder whose name leaves room for a socket's: a test's own folder
+// may be too long.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "mesh") //nolint:usetesting // see above
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+// Workloads get certificates over their own sockets, and renewed ones.
+func TestDevCAServesTheWorkloadAPI(t *testing.T) {
+	t.Parallel()
+	dir := shortDir(t)
 	sockets := filepath.Join(dir, "agent")
 	ca := newCA(t, "shop.test", 2*time.Second)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -145,11 +153,7 @@ func TestDevCAServesTheWorkloadAPI(t *testing.T) {
 // into sending.
 func TestWorkloadAPIWantsItsHeader(t *testing.T) {
 	t.Parallel()
-	dir, err := os.MkdirTemp("", "mesh")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	dir := shortDir(t)
 	ca := newCA(t, "shop.test", time.Hour)
 	if err := ca.Serve(t.Context(), dir, "orders"); err != nil {
 		t.Fatal(err)

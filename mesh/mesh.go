@@ -8,9 +8,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/portico-bff/portico/mesh/internal/authz"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/metadata"
+
+	"github.com/portico-bff/portico/mesh/internal/authz"
 )
 
 // Options configures a [Mesh]. Only Identity is required.

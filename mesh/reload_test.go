@@ -9,9 +9,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/portico-bff/portico/mesh"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/portico-bff/portico/mesh"
 )
 
 // events gathers what a mesh tells.

@@ -4,16 +4,18 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/portico-bff/portico/mesh"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+
+	"github.com/portico-bff/portico/mesh"
 )
 
 // cluster is some replicas of one service, and a client of all.
@@ -29,7 +31,7 @@ func newCluster(t *testing.T, replicas int, policy string, handle func(i int, ct
 	ca := newCA(t, "shop.test", time.Hour)
 	c := &cluster{calls: make([]atomic.Int64, replicas)}
 	var n network
-	target := "static:///"
+	addresses := make([]string, replicas)
 	allow := parsePolicy(t, everybody)
 	for i := range replicas {
 		address := fmt.Sprintf("replica-%d:1", i)
@@ -38,11 +40,9 @@ func newCluster(t *testing.T, replicas int, policy string, handle func(i int, ct
 			return text, handle(i, ctx)
 		}})
 		n.add(address, listener)
-		if i > 0 {
-			target += ","
-		}
-		target += address
+		addresses[i] = address
 	}
+	target := "static:///" + strings.Join(addresses, ",")
 	text := "kind: Destination\nhost: " + target + "\nidentities: [" + orders + "]\n" + policy
 	c.client = join(t, ca, "portico", mesh.Options{Policy: parsePolicy(t, text)})
 	c.conn = connect(t, c.client, &n, target)
@@ -99,7 +99,7 @@ func TestRetryBudgetWhenAllFail(t *testing.T) {
 		if extra > calls/5 || extra < calls/6 {
 			t.Errorf("%d extra attempts for %d calls, want a fifth at most and little less", extra, calls)
 		}
-		if s := c.client.Stats(); s.Retries != uint64(extra) || s.RetriesRefused == 0 { //nolint:gosec // not negative
+		if s := c.client.Stats(); s.Retries != uint64(extra) || s.RetriesRefused == 0 {
 			t.Errorf("stats: %+v", s)
 		}
 	})
@@ -297,8 +297,8 @@ func TestKilledReplica(t *testing.T) {
 	ca := newCA(t, "shop.test", time.Hour)
 	allow := parsePolicy(t, everybody)
 	var servers []*mesh.Server
-	target := "static:///"
-	for i := range 3 {
+	var addresses []string
+	for range 3 {
 		server := join(t, ca, "orders", mesh.Options{Policy: allow}).NewServer()
 		register(server, &echo{unary: func(_ context.Context, text string) (string, error) {
 			time.Sleep(2 * time.Millisecond)
@@ -310,13 +310,10 @@ func TestKilledReplica(t *testing.T) {
 		}
 		serve(t, server, listener)
 		servers = append(servers, server)
-		if i > 0 {
-			target += ","
-		}
-		target += listener.Addr().String()
+		addresses = append(addresses, listener.Addr().String())
 	}
 	client := join(t, ca, "portico", mesh.Options{})
-	conn, err := client.NewClient(target, mesh.ExpectIdentity(orders))
+	conn, err := client.NewClient("static:///"+strings.Join(addresses, ","), mesh.ExpectIdentity(orders))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/portico-bff/portico/mesh"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -18,6 +17,8 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/portico-bff/portico/mesh"
 )
 
 // rotationLog is what the serving side saw of its callers' connections.
@@ -32,7 +33,8 @@ type rotationLog struct {
 func (l *rotationLog) look(ctx context.Context) {
 	l.calls.Add(1)
 	p, _ := peer.FromContext(ctx)
-	leaf := p.AuthInfo.(credentials.TLSInfo).State.PeerCertificates[0]
+	info, _ := p.AuthInfo.(credentials.TLSInfo)
+	leaf := info.State.PeerCertificates[0]
 	if !time.Now().Before(leaf.NotAfter) {
 		l.expired.Add(1)
 	}

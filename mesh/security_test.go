@@ -8,7 +8,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/portico-bff/portico/mesh"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/spiffetls/tlsconfig"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
@@ -17,6 +16,8 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
+
+	"github.com/portico-bff/portico/mesh"
 )
 
 const (
@@ -57,7 +58,7 @@ func TestServerRefuses(t *testing.T) {
 	}
 	for name, creds := range map[string]credentials.TransportCredentials{
 		"plaintext":                       insecure.NewCredentials(),
-		"no client certificate":           credentials.NewTLS(&tls.Config{InsecureSkipVerify: true}), //nolint:gosec // a bad client on purpose
+		"no client certificate":           credentials.NewTLS(&tls.Config{InsecureSkipVerify: true}),
 		"an authority of the same domain": credentials.NewTLS(tlsconfig.MTLSClientConfig(foreign, trusted, pin)),
 		"another trust domain":            credentials.NewTLS(tlsconfig.MTLSClientConfig(otherDomain, trusted, pin)),
 		"TLS 1.2":                         withVersion(tls.VersionTLS12),

@@ -8,7 +8,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/portico-bff/portico/mesh"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
@@ -18,6 +17,8 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/portico-bff/portico/mesh"
 )
 
 // A panic ends the call, not the server, and tells the caller nothing.
@@ -27,8 +28,8 @@ func TestPanic(t *testing.T) {
 	ca := newCA(t, "shop.test", time.Hour)
 	server := join(t, ca, "orders", mesh.Options{Policy: parsePolicy(t, everybody), OnEvent: seen.add})
 	_, listener := start(t, server, &echo{
-		unary:  func(context.Context, string) (string, error) { panic("the secret cause") },
-		stream: func(grpc.ServerStream) error { panic("the secret cause") },
+		unary:  func(context.Context, string) (string, error) { panic("the secret cause") }, //nolint:forbidigo // on purpose
+		stream: func(grpc.ServerStream) error { panic("the secret cause") },                 //nolint:forbidigo // on purpose
 	})
 	var n network
 	n.add("a:1", listener)

@@ -8,6 +8,7 @@ package authz
 import (
 	"context"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -171,10 +172,8 @@ func reaches(r Rule, possible func(PathPattern) bool) bool {
 		if len(operation.Paths) == 0 {
 			return true
 		}
-		for _, pattern := range operation.Paths {
-			if possible(pattern) {
-				return true
-			}
+		if slices.ContainsFunc(operation.Paths, possible) {
+			return true
 		}
 	}
 	return false
@@ -283,10 +282,8 @@ func (h *Header) among(values []string) bool {
 		return true
 	}
 	for _, value := range values {
-		for _, want := range h.Values {
-			if value == want {
-				return true
-			}
+		if slices.Contains(h.Values, value) {
+			return true
 		}
 		for _, prefix := range h.Prefixes {
 			if strings.HasPrefix(value, prefix) {

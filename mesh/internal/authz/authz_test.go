@@ -168,6 +168,7 @@ func typical() *authz.Matcher {
 	return authz.Compile(policies, values)
 }
 
+//nolint:paralleltest // allocations of other tests would be counted
 func TestDecideDoesNotAllocate(t *testing.T) {
 	m := typical()
 	caller := authz.Principal{TrustDomain: "shop.test", Path: "/caller-4"}

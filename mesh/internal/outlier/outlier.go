@@ -146,7 +146,7 @@ func (h *Host) Report(outcome Outcome, probe bool, now time.Time) {
 		}
 	case outcome == Failure:
 		limit := h.pool.config.Load().ConsecutiveErrors
-		if n := h.inRow.Add(1); limit > 0 && n >= int32(limit) && h.state.Load() == inUse { //nolint:gosec // a small number from config
+		if n := h.inRow.Add(1); limit > 0 && n >= int32(limit) && h.state.Load() == inUse {
 			h.eject(now)
 		}
 	}

@@ -64,8 +64,8 @@ func TestProbesAndGrowingEjections(t *testing.T) {
 		_, hosts := pool(2)
 		h := hosts[0]
 		fail(h, 3)
-		for i, want := range []time.Duration{10, 20, 25, 25} {
-			want *= time.Second
+		for i, seconds := range []int{10, 20, 25, 25} {
+			want := time.Duration(seconds) * time.Second
 			time.Sleep(want - time.Millisecond)
 			if admits(h) {
 				t.Fatalf("ejection %d ended before %v", i+1, want)

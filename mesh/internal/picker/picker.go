@@ -53,7 +53,7 @@ func (s *Set) Pick(tried func(*outlier.Host) bool, now time.Time) Choice {
 
 // turn returns whose turn it is.
 func (s *Set) turn() int {
-	return int(s.next.Add(1) % uint32(len(s.hosts))) //nolint:gosec // a length
+	return int(s.next.Add(1) % uint32(len(s.hosts)))
 }
 
 // search is for when the turns met no host that will do, which others' turns may

@@ -99,6 +99,7 @@ func TestProbe(t *testing.T) {
 	}
 }
 
+//nolint:paralleltest // allocations of other tests would be counted
 func TestPickDoesNotAllocate(t *testing.T) {
 	s := picker.New(hosts(10))
 	now := time.Now()

@@ -8,8 +8,9 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
-	"github.com/portico-bff/portico/mesh/internal/authz"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/portico-bff/portico/mesh/internal/authz"
 )
 
 // Parse reads the text of a policy file. Its error joins a [Mistake] for each
@@ -193,7 +194,7 @@ func (r *reader) operation(n ast.Node) authz.Operation {
 }
 
 // methodPath is a full gRPC method.
-var methodPath = regexp.MustCompile(`^/[A-Za-z_][\w.]*/[A-Za-z_]\w*$`) //nolint:gochecknoglobals // compiled once, never changed
+var methodPath = regexp.MustCompile(`^/[A-Za-z_][\w.]*/[A-Za-z_]\w*$`)
 
 // path reads "*", "/pkg.Service/*", "/pkg.Service/Prefix*" or a full method.
 func (r *reader) path(n ast.Node, list []authz.PathPattern) []authz.PathPattern {

@@ -13,6 +13,8 @@ import (
 )
 
 // Mistake is one thing wrong with a file, at its place.
+//
+//nolint:errname // what it is comes before what it implements
 type Mistake struct {
 	File      string
 	Line, Col int

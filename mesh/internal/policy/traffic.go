@@ -4,9 +4,10 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
-	"github.com/portico-bff/portico/mesh/internal/authz"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/grpc/codes"
+
+	"github.com/portico-bff/portico/mesh/internal/authz"
 )
 
 func (r *reader) destination(n ast.Node, p *Policy, names map[string]bool) {
