@@ -183,13 +183,10 @@ func present(ctx context.Context, err error) *fault.Error {
 	default:
 		return fault.From(ctx.Err())
 	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return fault.From(err)
-	}
 	if fault.IsComposed(ctx) {
 		return fault.FromComposed(err)
 	}
-	return fault.FromUpstream(err)
+	return fault.From(err)
 }
 
 // misuse is the error for a call that a door should not have made.
