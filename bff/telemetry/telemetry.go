@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strconv"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -42,7 +43,7 @@ type Config struct {
 // OTLP is a receiver of traces.
 type OTLP struct {
 	// Endpoint is its host and port, such as otel-collector:4317.
-	Endpoint string `yaml:"endpoint" json:"endpoint" jsonschema:"minLength=1" jsonschema_description:"Host and port of the receiver, such as otel-collector:4317."`
+	Endpoint string `yaml:"endpoint" json:"endpoint" jsonschema_description:"Host and port of the receiver, such as otel-collector:4317."`
 	// Insecure sends traces without TLS.
 	Insecure bool `yaml:"insecure" json:"insecure,omitempty" jsonschema_description:"Send without TLS."`
 	// Headers are sent along, such as an API key of the receiver.
@@ -100,9 +101,11 @@ func New(ctx context.Context, config Config, logger *slog.Logger) (tp trace.Trac
 func (c Config) validate() error {
 	var all []error
 	if c.OTLP != nil {
-		if _, port, err := net.SplitHostPort(c.OTLP.Endpoint); err != nil || port == "" {
+		host, port, err := net.SplitHostPort(c.OTLP.Endpoint)
+		if _, number := strconv.ParseUint(port, 10, 16); err != nil || number != nil || host == "" {
 			all = append(all, &mistake.Mistake{
-				Path: []string{"otlp", "endpoint"}, What: fmt.Sprintf("%q is no endpoint", c.OTLP.Endpoint), Expected: "host:port", Err: err,
+				Path: []string{"otlp", "endpoint"}, What: fmt.Sprintf("%q is no endpoint", c.OTLP.Endpoint),
+				Expected: "host:port, without a scheme", Err: err,
 			})
 		}
 	}
