@@ -1,3 +1,176 @@
-// Package mesh is a service mesh as a library: mutual TLS with SPIFFE identities,
-// authorization, balancing, ejection and budgeted retries for gRPC.
+// Package mesh gives a gRPC service what a sidecar proxy would give it, in its own
+// process: mutual TLS with SPIFFE identities that rotate, authorization by caller
+// and method, balancing with ejection of failing endpoints, deadlines, and retries
+// that a budget bounds. It works with plain gRPC peers; there is no control plane
+// to run, and nothing to install beside the program.
+//
+// # Joining
+//
+// A process joins the mesh once, with an identity and a policy, and makes its
+// servers and clients from that:
+//
+//	identity, err := mesh.WorkloadAPI(ctx, "unix:///run/spire/agent.sock")
+//	m, err := mesh.New(ctx, mesh.Options{Identity: identity, PolicyFile: "mesh.yaml"})
+//
+//	server := m.NewServer()
+//	ordersv1.RegisterOrderServiceServer(server, orders)
+//	err = server.Serve(listener)
+//
+//	conn, err := m.NewClient("dns:///payments:7000")
+//	payments := paymentsv1.NewPaymentServiceClient(conn)
+//
+// Close in this order: clients, servers ([Server.Drain]), the [Mesh], the
+// [Identity].
+//
+// # Identity
+//
+// A workload is a SPIFFE id, spiffe://{trust domain}/{path}, in an X.509
+// certificate that lives for minutes or hours. It comes from
+//
+//   - the SPIFFE Workload API, that is SPIRE's agent ([WorkloadAPI]);
+//   - files that something else renews, such as cert-manager, csi-driver-spiffe or
+//     a Kubernetes secret ([FileIdentity]);
+//   - a certificate authority for development and tests ([DevCA]), in process,
+//     over the Workload API or as files, so that the program under test is the
+//     program that runs.
+//
+// The identity is asked at every handshake. Nothing restarts when it is renewed,
+// and nothing of it is ever logged or put into an error.
+//
+// # Transport
+//
+// All connections use TLS 1.3 with certificates on both sides; there is no
+// permissive mode. A client knows whom it expects: the identities of the policy's
+// Destination, or of [ExpectIdentity]. That a server's certificate belongs to the
+// trust domain is never enough, so one service cannot pose as another.
+//
+// TLS looks at certificates during the handshake and never again; a connection
+// would outlive them. Here it does not:
+//
+//   - Servers ask clients to reconnect (GOAWAY) at about a third of the
+//     certificate's life, which loses no call. Since certificates are renewed at
+//     half their life, a new connection always starts with enough of it left.
+//   - A call on a connection whose certificate has ended is refused, and the
+//     connection is closed at that moment by both sides.
+//   - A stream may run until its certificate's end. Then it ends UNAVAILABLE, with
+//     a google.rpc.ErrorInfo of reason "rotated" and domain "mesh"; [Stats].Rotated
+//     counts these apart from errors. A handler learns it from its context a
+//     moment before; one that sits in Recv is cut off with the connection, and the
+//     mesh client says the same in its stead.
+//
+// Handlers ask [Peer] who calls. The connection's AuthInfo is gRPC's own
+// credentials.TLSInfo, so other libraries find what they look for.
+//
+// # The policy file
+//
+// A policy is a YAML file of documents, in Istio's words where Istio has one. One
+// file may serve a whole system: a document about somebody else does no harm.
+// Reading is strict. An unknown key, a word that the mesh does not honour, a wrong
+// type: each is refused with its file, line and column, all in one error.
+//
+// The file named in [Options].PolicyFile is read again when its contents change.
+// New rules hold from the next call on, over the same connections. A bad change is
+// reported ([PolicyRefused]) and the last good policy stays.
+//
+// Who may call what:
+//
+//	kind: Authorization
+//	name: orders-callers
+//	action: ALLOW                       # or DENY
+//	rules:
+//	- from:
+//	  - source: {principals: [spiffe://shop.test/portico]}    # or spiffe://shop.test/ns/*, or "*"
+//	  to:
+//	  - operation: {paths: [/shop.orders.v1.OrderService/*]}  # a method, a prefix*, or "*"
+//	  when:
+//	  - {key: "request.headers[x-env]", values: [prod, "canary-*"]}
+//
+// A rule matches when its from, its to and all of its when match; a list matches
+// when one entry does; notPrincipals, notPaths and notValues exclude. A DENY rule
+// that matches denies, then an ALLOW rule that matches allows, and what no rule
+// allows is denied. (Istio allows everything until the first policy. The mesh does
+// not.) The rules hold for unary calls and streams alike, and for the health and
+// reflection services, which need rules of their own. The check takes about 100 ns
+// and does not allocate.
+//
+// How a service is reached:
+//
+//	kind: Destination
+//	host: orders:7000                   # or orders, or a whole target
+//	identities: [spiffe://shop.test/orders]
+//	trafficPolicy:
+//	  loadBalancer: {simple: ROUND_ROBIN}
+//	  outlierDetection:
+//	    consecutiveGatewayErrors: 5     # in a row; 0 never ejects
+//	    baseEjectionTime: 30s           # the n-th ejection lasts n times as long
+//	    maxEjectionTime: 300s
+//	    maxEjectionPercent: 50
+//	  retryBudget: {retryRatio: 0.2, minRetriesPerSecond: 10, ttl: 10s}   # Linkerd's words
+//
+// How calls to it are made; the first entry that matches counts:
+//
+//	kind: Route
+//	hosts: [orders]
+//	http:
+//	- name: reads
+//	  match:
+//	  - uri: {prefix: /shop.orders.v1.OrderService/Get}       # or exact
+//	    headers: {x-env: {exact: canary}}                     # or prefix, regex, {} for any
+//	  timeout: 2s
+//	  retries: {attempts: 3, perTryTimeout: 500ms, retryOn: unavailable, backoff: 25ms}
+//	- timeout: 10s
+//
+// The values shown are the defaults, but for timeout (15s), attempts (2) and
+// perTryTimeout (none). "attempts" are retries, as in Istio: three of them make
+// four attempts. Istio's conditions mean, in gRPC codes:
+//
+//	unavailable, gateway-error, connect-failure, refused-stream   UNAVAILABLE
+//	5xx                  UNKNOWN, INTERNAL, UNAVAILABLE, DATA_LOSS (never UNIMPLEMENTED)
+//	cancelled, deadline-exceeded, internal, resource-exhausted    that code
+//
+// PeerAuthentication is taken with mtls.mode STRICT, which is what there is.
+//
+// # Calls
+//
+// A unary call without a deadline gets its route's timeout; one with a later
+// deadline gets the earlier of the two. A failed attempt is made again if
+//
+//   - its code is one of the route's (or it ran into perTryTimeout),
+//   - the method is idempotent: by idempotency_level in its linked descriptor, or
+//     as [Options].Idempotent says,
+//   - attempts are left, and the deadline is,
+//   - the server did not ask for none (grpc-retry-pushback-ms), and
+//   - the budget of the destination has one left: retries are a fifth of the calls
+//     of the last ten seconds, plus a reserve for quiet services. When everything
+//     fails, the load grows by that fifth and no more.
+//
+// It goes to another endpoint if there is one, after a jittered backoff that
+// doubles. gRPC's own retries are off, except for calls that a server has surely
+// not seen. Streams are balanced and judged like calls; they have no default
+// timeout and are not repeated, since messages may have been seen.
+//
+// Endpoints are chosen round robin among those that are connected. One that fails
+// with UNAVAILABLE (or does not answer within a limit the mesh has set) five times
+// in a row gets no calls for a while, then one to prove itself. The last endpoint
+// in use is never ejected, and an endpoint keeps its record while its address
+// stays, whatever else is resolved anew.
+//
+// # Servers
+//
+// [Mesh.NewServer] has the standard health service, bounds on messages (4 MiB),
+// headers, streams and handshakes, and keepalive. A panic in a handler becomes
+// INTERNAL for the caller, and an event with the stack for the owner.
+// [Server.Drain] ends it without losing calls.
+//
+// # Seeing
+//
+// The mesh does not log. [Options].OnEvent hears what it does on its own,
+// [Mesh.Stats] has the counts and the endpoints, for whatever metrics are in use.
+// With a TracerProvider there is a span for every attempt and every call served;
+// W3C trace context goes from caller to callee in any case.
+//
+// # What it does not do
+//
+// It is no HTTP proxy, and knows no TCP. Rules are about callers, methods and
+// metadata; what a request contains is the service's own to judge.
 package mesh
