@@ -83,14 +83,16 @@ func New(ctx context.Context, config Config, logger *slog.Logger) (tp trace.Trac
 	if config.Sample != nil {
 		sample = *config.Sample
 	}
+	exporting, abort := context.WithCancel(context.WithoutCancel(ctx))
 	provider := sdktrace.NewTracerProvider(
-		sdktrace.WithBatcher(&logged{SpanExporter: exporter, logger: logger}),
+		sdktrace.WithBatcher(&logged{SpanExporter: exporter, logger: logger, exporting: exporting}),
 		sdktrace.WithResource(resource.NewSchemaless(attribute.String("service.name", service))),
 		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(sample))),
 	)
 	return provider, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, shutdownTimeout)
 		defer cancel()
+		defer abort() // what is still being sent when the time is over is given up
 		if err := provider.Shutdown(ctx); err != nil {
 			return fmt.Errorf("sending the last traces: %w", err)
 		}
@@ -119,10 +121,15 @@ func (c Config) validate() error {
 type logged struct {
 	sdktrace.SpanExporter
 	logger *slog.Logger
+	// exporting ends when nothing more may be sent.
+	exporting context.Context //nolint:containedctx // the batcher passes a context of its own
 }
 
 // ExportSpans exports spans. A failure ends here: traces that cannot be sent are lost, and nothing else.
 func (l *logged) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(l.exporting, cancel)()
 	if err := l.SpanExporter.ExportSpans(ctx, spans); err != nil {
 		l.logger.WarnContext(ctx, "traces could not be sent", "error", err, "spans", len(spans))
 	}
