@@ -197,6 +197,14 @@ func writeList(elem inputWriter) inputWriter {
 	}
 }
 
+// writeOnly writes the only element of a list.
+func writeOnly(elem inputWriter) inputWriter {
+	return func(dst []byte, v any) ([]byte, error) {
+		dst, err := elem(append(dst, '['), v)
+		return append(dst, ']'), err
+	}
+}
+
 func writeObject(o *inputObject) inputWriter {
 	return func(dst []byte, v any) ([]byte, error) {
 		values, _ := v.(map[string]any)

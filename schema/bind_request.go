@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/vektah/gqlparser/v2/ast"
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/portico-bff/portico/upstream/wire"
@@ -172,7 +171,14 @@ func (b *requestBinding) reference(r *request, fd protoreflect.FieldDescriptor, 
 		if !ok {
 			return nil
 		}
-		write := b.input(typ, fd, pos, ref.String())
+		var write inputWriter
+		if def := b.ast.Types[typ.Name()]; fd == b.into && typ.Elem == nil && def != nil {
+			if write = b.one(typ, def, fd, pos, ref.String()); write != nil {
+				write = writeOnly(write)
+			}
+		} else {
+			write = b.input(typ, fd, pos, ref.String())
+		}
 		if write == nil {
 			return nil
 		}
@@ -374,13 +380,30 @@ func (b *requestBinding) key(out *batch, builder *wire.Builder, into protoreflec
 	if !b.value(r, string(into.Name()), into, v) {
 		return false
 	}
+	if ref := sole(parts); ref != nil && ref.root == rootArgs {
+		if typ, _, ok := b.argument(*ref, v.Position); ok && typ.Elem != nil {
+			out.fan = true
+			if b.field.Type.Elem == nil {
+				b.add(v.Position, "%s holds many keys, but %s.%s is no list", ref, b.object.def.Name, b.field.Name).expect("[%s]", b.field.Type.Name())
+				return false
+			}
+		}
+	}
 	r.steps[0].needed = true
+	table := wire.NewTable(into.ContainingMessage(), []protoreflect.FieldDescriptor{into})
 	out.keys = func(in *inputs, yield func([]byte)) error {
 		msg, ok, err := r.build(nil, in)
 		if err != nil || !ok {
 			return err
 		}
-		elements(msg, yield)
+		var slots [1]wire.Span
+		if err := table.Scan(msg, slots[:]); err != nil {
+			return err
+		}
+		slots[0].Each(func(v wire.Value) bool {
+			yield(v.Raw())
+			return true
+		})
 		return nil
 	}
 	return true
@@ -459,19 +482,4 @@ func (b *requestBinding) matchObject(out *batch, into protoreflect.FieldDescript
 		return key, ok && err == nil
 	}
 	return ok && len(r.steps) > 0
-}
-
-// elements cuts the elements out of a message that holds one repeated field, with one element.
-func elements(msg []byte, yield func([]byte)) {
-	_, typ, n := protowire.ConsumeTag(msg)
-	if n < 0 {
-		return
-	}
-	if typ != protowire.BytesType {
-		yield(msg[n:])
-		return
-	}
-	if content, m := protowire.ConsumeBytes(msg[n:]); m >= 0 {
-		yield(content)
-	}
 }
