@@ -22,10 +22,14 @@ func TestIncoming(t *testing.T) {
 		md   metadata.MD
 		want caller.Caller
 	}{
-		{"portico with a user", portico, metadata.Pairs("x-user-id", "usr-0003", "x-user-role", "customer"),
-			caller.Caller{Peer: portico, Subject: "usr-0003", Roles: []string{"customer"}}},
-		{"several roles", portico, metadata.Pairs("x-user-id", "u", "x-user-role", "customer, admin,"),
-			caller.Caller{Peer: portico, Subject: "u", Roles: []string{"customer", "admin"}}},
+		{
+			"portico with a user", portico, metadata.Pairs("x-user-id", "usr-0003", "x-user-role", "customer"),
+			caller.Caller{Peer: portico, Subject: "usr-0003", Roles: []string{"customer"}},
+		},
+		{
+			"several roles", portico, metadata.Pairs("x-user-id", "u", "x-user-role", "customer, admin,"),
+			caller.Caller{Peer: portico, Subject: "u", Roles: []string{"customer", "admin"}},
+		},
 		{"no roles", portico, metadata.Pairs("x-user-id", "u"), caller.Caller{Peer: portico, Subject: "u"}},
 		{"anonymous", portico, metadata.Pairs("x-user-id", "", "x-user-role", ""), caller.Caller{Peer: portico}},
 		{"nothing", portico, nil, caller.Caller{Peer: portico}},

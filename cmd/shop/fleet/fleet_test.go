@@ -31,8 +31,16 @@ const box = "box-0002"
 func customer(ctx context.Context) context.Context {
 	return servicetest.As(ctx, seed.CustomerID, "customer")
 }
+
 func admin(ctx context.Context) context.Context { return servicetest.As(ctx, seed.AdminID, "admin") }
-func iot(ctx context.Context) context.Context   { return servicetest.As(ctx, "portico-iot", "iot") }
+
+func iot(ctx context.Context) context.Context { return servicetest.As(ctx, "portico-iot", "iot") }
+
+func nobody(ctx context.Context) context.Context { return ctx }
+
+func anotherProgram(ctx context.Context) context.Context {
+	return servicetest.From(admin(ctx), "orders")
+}
 
 type client struct {
 	fleetv1.FleetServiceClient
@@ -63,20 +71,20 @@ func TestWhoMayDoWhat(t *testing.T) {
 	const ok, denied = codes.OK, codes.PermissionDenied
 	for _, tt := range []struct {
 		name                                string
-		ctx                                 context.Context
+		as                                  func(context.Context) context.Context
 		read, ingest, send, commands, track codes.Code
 	}{
-		{"a customer", customer(t.Context()), ok, denied, denied, denied, ok},
-		{"an admin", admin(t.Context()), ok, ok, ok, ok, ok},
-		{"the IoT door", iot(t.Context()), ok, ok, denied, ok, ok},
-		{"nobody", t.Context(), codes.Unauthenticated, codes.Unauthenticated, codes.Unauthenticated, codes.Unauthenticated, codes.Unauthenticated},
+		{"a customer", customer, ok, denied, denied, denied, ok},
+		{"an admin", admin, ok, ok, ok, ok, ok},
+		{"the IoT door", iot, ok, ok, denied, ok, ok},
+		{"nobody", nobody, codes.Unauthenticated, codes.Unauthenticated, codes.Unauthenticated, codes.Unauthenticated, codes.Unauthenticated},
 		{
-			"another program", servicetest.From(admin(t.Context()), "orders"),
+			"another program", anotherProgram,
 			codes.Unauthenticated, codes.Unauthenticated, codes.Unauthenticated, codes.Unauthenticated, codes.Unauthenticated,
 		},
 	} {
 		t.Log(tt.name)
-		ctx, cancel := context.WithCancel(tt.ctx)
+		ctx, cancel := context.WithCancel(tt.as(t.Context()))
 		_, err := c.GetBox(ctx, &fleetv1.GetBoxRequest{BoxId: box})
 		servicetest.WantCode(t, err, tt.read)
 		_, err = c.ListBoxes(ctx, &fleetv1.ListBoxesRequest{})

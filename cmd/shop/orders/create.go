@@ -54,7 +54,7 @@ func (s *Service) CreateOrder(ctx context.Context, req *ordersv1.CreateOrderRequ
 		s.undo(ctx, order.GetOrderId(), status.Code(err) != codes.FailedPrecondition)
 		return nil, answer("payments", err)
 	}
-	return s.move(ctx, order.GetOrderId(), ordersv1.OrderState_ORDER_STATE_PAID, `payment_id = ?`, payment.GetPaymentId())
+	return s.move(ctx, order.GetOrderId(), change{state: ordersv1.OrderState_ORDER_STATE_PAID, payment: payment.GetPaymentId()})
 }
 
 func (s *Service) charge(ctx context.Context, order *ordersv1.Order) (*paymentsv1.Payment, error) {

@@ -44,19 +44,26 @@ func (s *Service) CancelOrder(ctx context.Context, req *ordersv1.CancelOrderRequ
 	// The money is on its way back: the order is cancelled, whether or not the caller waits.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
-	return s.move(ctx, req.GetOrderId(), ordersv1.OrderState_ORDER_STATE_CANCELLED, `cancel_reason = ?`, req.GetReason())
+	return s.move(ctx, req.GetOrderId(), change{state: ordersv1.OrderState_ORDER_STATE_CANCELLED, reason: req.GetReason()})
 }
 
-// move gives an order its next state, and tells its watchers. The time of a change is
-// later than that of the change before, whatever the clock says.
-func (s *Service) move(ctx context.Context, id string, state ordersv1.OrderState, set string, args ...any) (*ordersv1.Order, error) {
+// A change is what happens to an order: its next state, and what is set with it.
+type change struct {
+	state           ordersv1.OrderState
+	payment, reason string // "": as before
+}
+
+// move changes an order, and tells its watchers. The time of a change is later than that
+// of the change before, whatever the clock says.
+func (s *Service) move(ctx context.Context, id string, c change) (*ordersv1.Order, error) {
 	err := s.db.Write(ctx, func(tx *sql.Tx) error {
-		args := append(append([]any{state, time.Now().UnixNano()}, args...), id)
-		_, err := tx.ExecContext(ctx, `UPDATE orders SET state = ?, update_time = max(?, update_time + 1), `+set+` WHERE order_id = ?`, args...)
+		_, err := tx.ExecContext(ctx, `UPDATE orders SET state = ?, update_time = max(?, update_time + 1),
+			payment_id = iif(? = '', payment_id, ?), cancel_reason = iif(? = '', cancel_reason, ?) WHERE order_id = ?`,
+			c.state, time.Now().UnixNano(), c.payment, c.payment, c.reason, c.reason, id)
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("move order %s to %v: %w", id, state, err)
+		return nil, fmt.Errorf("move order %s to %v: %w", id, c.state, err)
 	}
 	order, err := s.get(ctx, view{all: true}, id)
 	if err != nil {

@@ -4,6 +4,8 @@
 package refuse
 
 import (
+	"strings"
+
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -30,15 +32,11 @@ func Invalid(field, description string) error {
 
 // InvalidFields says that fields of the request are wrong. There must be at least one.
 func InvalidFields(violations []*errdetails.BadRequest_FieldViolation) error {
-	text := "invalid request"
-	for i, v := range violations {
-		sep := "; "
-		if i == 0 {
-			sep = ": "
-		}
-		text += sep + v.GetField() + ": " + v.GetDescription()
+	texts := make([]string, 0, len(violations))
+	for _, v := range violations {
+		texts = append(texts, v.GetField()+": "+v.GetDescription())
 	}
-	return with(codes.InvalidArgument, text, &errdetails.BadRequest{FieldViolations: violations})
+	return with(codes.InvalidArgument, "invalid request: "+strings.Join(texts, "; "), &errdetails.BadRequest{FieldViolations: violations})
 }
 
 // Precondition says that the state of things does not allow the call. The reason is a

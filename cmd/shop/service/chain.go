@@ -72,12 +72,14 @@ func (c *Chain) finish(ctx context.Context, method string, err error) error {
 	if ctx.Err() != nil { // whatever else it says: the caller has left, or its time is up
 		return status.FromContextError(ctx.Err()).Err()
 	}
-	//nolint:errorlint // only a status that is the error itself is our answer; a wrapped one is another service's
+	// A status that is wrapped is another service's answer, not ours.
 	if _, ok := err.(interface{ GRPCStatus() *status.Status }); ok {
 		return err
 	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return status.FromContextError(err).Err()
+	for _, limit := range []error{context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, limit) { // of a call of ours
+			return status.FromContextError(limit).Err()
+		}
 	}
 	c.Logger.ErrorContext(ctx, "call failed", "method", method, "error", err)
 	return status.Error(codes.Internal, "internal error")

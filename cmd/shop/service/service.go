@@ -100,7 +100,7 @@ func Run(ctx context.Context, o Options, file protoreflect.FileDescriptor, open 
 	p, err := open(validator)
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return nil //nolint:nilerr // stopped before it was open
+		return nil // stopped before it was open
 	case err != nil:
 		return err
 	}

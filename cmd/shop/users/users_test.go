@@ -1,7 +1,6 @@
 package users_test
 
 import (
-	"context"
 	"log/slog"
 	"path/filepath"
 	"testing"
@@ -32,22 +31,26 @@ func start(t *testing.T) usersv1.UserServiceClient {
 func TestWhoSeesWhom(t *testing.T) {
 	t.Parallel()
 	client := start(t)
-	as := func(user, roles string) context.Context { return servicetest.As(t.Context(), user, roles) }
 	for _, tt := range []struct {
-		name      string
-		ctx       context.Context
-		get, list codes.Code
-		batch     []string
-		batchCode codes.Code
+		name        string
+		user, roles string
+		from        string // program; "": Portico
+		get, list   codes.Code
+		batch       []string
+		batchCode   codes.Code
 	}{
-		{"the customer", as("usr-0003", "customer"), codes.OK, codes.PermissionDenied, []string{"usr-0003"}, codes.OK},
-		{"another customer", as("usr-0004", "customer"), codes.NotFound, codes.PermissionDenied, nil, codes.OK},
-		{"an admin", as("usr-0001", "admin"), codes.OK, codes.OK, []string{"usr-0003", "usr-0001"}, codes.OK},
-		{"the boxes", as("portico-iot", "iot"), codes.NotFound, codes.PermissionDenied, nil, codes.OK},
-		{"nobody", t.Context(), codes.Unauthenticated, codes.Unauthenticated, nil, codes.Unauthenticated},
-		{"an admin, says orders", servicetest.From(as("usr-0001", "admin"), "orders"), codes.Unauthenticated, codes.Unauthenticated, nil, codes.Unauthenticated},
+		{"the customer", "usr-0003", "customer", "", codes.OK, codes.PermissionDenied, []string{"usr-0003"}, codes.OK},
+		{"another customer", "usr-0004", "customer", "", codes.NotFound, codes.PermissionDenied, nil, codes.OK},
+		{"an admin", "usr-0001", "admin", "", codes.OK, codes.OK, []string{"usr-0003", "usr-0001"}, codes.OK},
+		{"the boxes", "portico-iot", "iot", "", codes.NotFound, codes.PermissionDenied, nil, codes.OK},
+		{"nobody", "", "", "", codes.Unauthenticated, codes.Unauthenticated, nil, codes.Unauthenticated},
+		{"an admin, says orders", "usr-0001", "admin", "orders", codes.Unauthenticated, codes.Unauthenticated, nil, codes.Unauthenticated},
 	} {
-		user, err := client.GetUser(tt.ctx, &usersv1.GetUserRequest{UserId: "usr-0003"})
+		ctx := servicetest.As(t.Context(), tt.user, tt.roles)
+		if tt.from != "" {
+			ctx = servicetest.From(ctx, tt.from)
+		}
+		user, err := client.GetUser(ctx, &usersv1.GetUserRequest{UserId: "usr-0003"})
 		t.Log(tt.name)
 		servicetest.WantCode(t, err, tt.get)
 		if err == nil {
@@ -55,9 +58,9 @@ func TestWhoSeesWhom(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		}
-		_, err = client.ListUsers(tt.ctx, &usersv1.ListUsersRequest{})
+		_, err = client.ListUsers(ctx, &usersv1.ListUsersRequest{})
 		servicetest.WantCode(t, err, tt.list)
-		reply, err := client.BatchGetUsers(tt.ctx, &usersv1.BatchGetUsersRequest{UserIds: []string{"usr-0003", "usr-7777", "usr-0001"}})
+		reply, err := client.BatchGetUsers(ctx, &usersv1.BatchGetUsersRequest{UserIds: []string{"usr-0003", "usr-7777", "usr-0001"}})
 		servicetest.WantCode(t, err, tt.batchCode)
 		var got []string
 		for _, u := range reply.GetUsers() {
