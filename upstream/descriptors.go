@@ -6,7 +6,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
@@ -267,17 +266,6 @@ func (m *merger) complete(files *protoregistry.Files, name string, state map[str
 	}
 	state[name] = linked
 	return true
-}
-
-// wellKnown reports whether a file that sets leave out may be taken from those compiled into this program.
-func wellKnown(path string) bool {
-	for _, dir := range []string{"google/protobuf/", "google/api/", "google/rpc/", "buf/validate/"} {
-		if strings.HasPrefix(path, dir) {
-			_, err := protoregistry.GlobalFiles.FindFileByPath(path)
-			return err == nil
-		}
-	}
-	return false
 }
 
 // conflict finds a top-level symbol of fd that another registered file declares.
