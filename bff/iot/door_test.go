@@ -245,7 +245,7 @@ func (w testWriter) Write(p []byte) (int, error) {
 // options are those of a device whose token says who it is.
 func (d *door) options(id, token string) *mqtt.ClientOptions {
 	return mqtt.NewClientOptions().AddBroker("tcp://" + d.addr).SetClientID(id).SetUsername(id).SetPassword(token).
-		SetConnectTimeout(5 * time.Second).SetAutoReconnect(false).SetMaxReconnectInterval(100 * time.Millisecond)
+		SetProtocolVersion(4).SetConnectTimeout(5 * time.Second).SetAutoReconnect(false).SetMaxReconnectInterval(100 * time.Millisecond)
 }
 
 func (d *door) device(t *testing.T, id string) mqtt.Client {
@@ -425,6 +425,42 @@ func TestLosesNothing(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// What does not fit into the window is delivered when there is room: by either kind of broker.
+func TestNarrowWindow(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{"embedded", "external"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			f := newFleet()
+			cfg := config(t.TempDir())
+			cfg.Broker.AckWait = time.Second
+			cfg.Broker.WindowBytes = 4000
+			if kind == "external" {
+				cfg.Broker.Embedded = nil
+				cfg.Broker.External = &iot.External{URL: "tcp://" + mosquitto(t), Username: "portico", Password: "secret"}
+			}
+			d := open(t, cfg, f)
+			c := d.device(t, "box-0005")
+			const n = 400
+			var tokens []mqtt.Token
+			for i := range n {
+				tokens = append(tokens, c.Publish("boxes/box-0005/telemetry", 1, false, reading(1000+i)))
+			}
+			for _, tok := range tokens {
+				if err := wait(tok); err != nil {
+					t.Fatal(err)
+				}
+			}
+			eventually(t, 15*time.Second, func() error {
+				if got := len(f.stored("box-0005")); got != n {
+					return fmt.Errorf("%d of %d readings are stored", got, n)
+				}
+				return nil
+			})
+		})
+	}
 }
 
 func TestDownlink(t *testing.T) {

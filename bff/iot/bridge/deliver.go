@@ -140,22 +140,17 @@ func (l *lane) patience() time.Duration { return l.bridge.o.AckWait / 6 * 5 }
 
 // living lets go of the messages whose time is up, or whose connection is gone: the broker delivers them again.
 func (l *lane) living(batch []*message) []*message {
-	link := l.bridge.link
-	now, generation := time.Now(), link.generation.Load()
-	good, expired := batch[:0], false
+	now, generation := time.Now(), l.bridge.link.generation.Load()
+	good := batch[:0]
 	for _, m := range batch {
 		switch {
 		case m.qos > 0 && m.generation != generation:
 			l.letGo([]*message{m}, resultStale)
 		case now.Sub(m.arrived) > l.patience():
-			expired = expired || m.qos > 0
 			l.letGo([]*message{m}, resultExpired)
 		default:
 			good = append(good, m)
 		}
-	}
-	if expired && !l.bridge.o.Redelivers {
-		link.bounce(generation)
 	}
 	return good
 }
@@ -210,11 +205,14 @@ func (l *lane) accept(m *message, result string) {
 // letGo leaves messages unacknowledged.
 func (l *lane) letGo(batch []*message, result string) {
 	for _, m := range batch {
+		if m.qos > 0 && (result == resultExpired || result == resultDeferred) {
+			l.bridge.link.owe()
+		}
 		l.end(m, result)
 	}
 }
 
 func (l *lane) end(m *message, result string) {
 	l.bridge.metrics.results.WithLabelValues(result).Inc()
-	l.bridge.window.leave(len(m.payload))
+	l.bridge.link.settle(l.bridge.window.leave(len(m.payload)))
 }

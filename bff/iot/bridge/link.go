@@ -37,6 +37,7 @@ type link struct {
 	subscribed atomic.Bool   // once all filters have been
 	ready      atomic.Bool   // all filters are, and the connection is up
 	generation atomic.Uint64 // of the present connection
+	owed       atomic.Int64  // since when the broker must be made to deliver again, in Unix nanoseconds; 0 for not at all
 
 	ctx    context.Context //nolint:containedctx // paho's callbacks carry none
 	cancel context.CancelFunc
@@ -57,6 +58,7 @@ func newLink(b *Bridge) *link {
 	o := mqtt.NewClientOptions().
 		AddBroker("tcp://broker"). // dial knows where it is
 		SetClientID(b.o.ClientID).SetUsername(b.o.User).SetPassword(b.o.Password).
+		SetProtocolVersion(4). // and no fall-back to MQTT 3.1
 		SetCleanSession(false).
 		SetAutoAckDisabled(true).
 		SetOrderMatters(true). // the handler never blocks
@@ -91,6 +93,7 @@ func (l *link) open() (net.Conn, error) {
 	l.conn = nc
 	l.mu.Unlock()
 	l.generation.Add(1)
+	l.owed.Store(0)
 	return newBuffered(nc), nil
 }
 
@@ -166,10 +169,30 @@ func (l *link) receive(m mqtt.Message) {
 			return
 		}
 		b.metrics.results.WithLabelValues(resultDeferred).Inc()
-		l.bounce(in.generation)
+		l.owe()
 		return
 	}
 	lane.in <- in // has room for the whole window
+}
+
+// owe remembers that a message was left unacknowledged. A broker that does not deliver it again by itself does so after
+// a reconnection. But that also makes work in vain of what is in the window, so it waits until the window is empty, or
+// for AckWait.
+func (l *link) owe() {
+	if !l.bridge.o.Redelivers {
+		l.owed.CompareAndSwap(0, time.Now().UnixNano())
+	}
+}
+
+// settle reconnects if that is owed and the time has come.
+func (l *link) settle(empty bool) {
+	since := l.owed.Load()
+	if since == 0 || !empty && time.Since(time.Unix(0, since)) < l.bridge.o.AckWait {
+		return
+	}
+	if l.owed.CompareAndSwap(since, 0) {
+		l.bounce(l.generation.Load())
+	}
 }
 
 // bounce drops the connection of a generation, so that the broker delivers again what was not acknowledged.
@@ -177,7 +200,8 @@ func (l *link) bounce(generation uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.generation.Load() == generation && l.conn != nil {
-		_ = l.conn.Close()
+		// Not Close: paho takes an error about a closed connection for its own doing, and would wait for ever.
+		_ = l.conn.SetReadDeadline(time.Unix(1, 0))
 		l.conn = nil
 	}
 }

@@ -42,11 +42,13 @@ func (w *window) enter(size int) bool {
 	return true
 }
 
-func (w *window) leave(size int) {
+// leave gives the room of a message back, and reports whether the window is empty now.
+func (w *window) leave(size int) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.count--
 	w.bytes -= int64(size)
+	return w.count == 0
 }
 
 func (w *window) size() (int, int64) {
