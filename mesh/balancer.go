@@ -114,7 +114,7 @@ func (b *lb) UpdateState(state balancer.State) {
 	}
 	ch.ready.Store(&ready)
 	if len(hosts) > 0 {
-		state.Picker = &lbPicker{set: picker.New(hosts), pickers: pickers}
+		state.Picker = &lbPicker{channel: ch, set: picker.New(hosts), pickers: pickers}
 	}
 	b.ClientConn.UpdateState(state)
 }
@@ -129,6 +129,7 @@ func address(endpoint resolver.Endpoint) string {
 
 // lbPicker chooses among the endpoints that are connected.
 type lbPicker struct {
+	channel *channel
 	set     *picker.Set
 	pickers []balancer.Picker
 }
@@ -140,7 +141,7 @@ func (p *lbPicker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 	if call != nil && len(call.tried) > 0 {
 		tried = call.hasTried
 	}
-	choice := p.set.Pick(tried, time.Now())
+	choice := p.set.Pick(p.channel.plan().destination.Balance, tried, time.Now())
 	result, err := p.pickers[choice.Index].Pick(info)
 	if err != nil {
 		if choice.Probe {
@@ -152,7 +153,9 @@ func (p *lbPicker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 		call.host = choice.Host
 	}
 	inner := result.Done
+	choice.Host.Begin()
 	result.Done = func(done balancer.DoneInfo) {
+		choice.Host.End()
 		choice.Host.Report(outcome(done.Err, call), choice.Probe, time.Now())
 		if call != nil {
 			call.trailer = done.Trailer
@@ -164,9 +167,9 @@ func (p *lbPicker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 	return result, nil
 }
 
-// outcome says what an attempt's error means for the endpoint: UNAVAILABLE is
-// its failure, and so is silence until a time limit that the mesh has set.
-// Everything else that it answers shows it alive.
+// outcome says what an attempt's error means for the endpoint, in Istio's classes:
+// UNAVAILABLE is a gateway error, and so is silence until a time limit that the
+// mesh has set. What else it answers shows it alive.
 func outcome(err error, call *call) outlier.Outcome {
 	if err == nil {
 		return outlier.Success
@@ -176,10 +179,12 @@ func outcome(err error, call *call) outlier.Outcome {
 		if rotated(s) {
 			return outlier.Ignored
 		}
-		return outlier.Failure
+		return outlier.GatewayError
+	case codes.Unknown, codes.Internal, codes.DataLoss:
+		return outlier.ServerError
 	case codes.DeadlineExceeded:
 		if call != nil && call.limited {
-			return outlier.Failure
+			return outlier.GatewayError
 		}
 		return outlier.Ignored
 	case codes.Canceled:

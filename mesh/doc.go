@@ -99,9 +99,12 @@
 //	host: orders:7000                   # or orders, or a whole target
 //	identities: [spiffe://shop.test/orders]
 //	trafficPolicy:
-//	  loadBalancer: {simple: ROUND_ROBIN}
+//	  loadBalancer: {simple: ROUND_ROBIN}   # or LEAST_REQUEST, RANDOM
 //	  outlierDetection:
 //	    consecutiveGatewayErrors: 5     # in a row; 0 never ejects
+//	    consecutive5xxErrors: 0
+//	    interval: 10s                   # of successRateEjection
+//	    successRateEjection: {stdevFactor: 1900, minimumHosts: 5, requestVolume: 100}   # gRFC A50's; off if absent
 //	    baseEjectionTime: 30s           # the n-th ejection lasts n times as long
 //	    maxEjectionTime: 300s
 //	    maxEjectionPercent: 50
@@ -149,9 +152,12 @@
 // not seen. Streams are balanced and judged like calls; they have no default
 // timeout and are not repeated, since messages may have been seen.
 //
-// Endpoints are chosen round robin among those that are connected. One that fails
-// with UNAVAILABLE (or does not answer within a limit the mesh has set) five times
-// in a row gets no calls for a while, then one to prove itself. The last endpoint
+// Endpoints are chosen among those that are connected: in turn, by chance, or by
+// chance two of which the less busy one is taken. One that fails with UNAVAILABLE
+// (or does not answer within a limit the mesh has set) five times in a row gets no
+// calls for a while, then one to prove itself; consecutive5xxErrors counts UNKNOWN,
+// INTERNAL and DATA_LOSS too, and successRateEjection compares endpoints with each
+// other. Codes that speak of the request (NOT_FOUND, say) never count. The last endpoint
 // in use is never ejected, and an endpoint keeps its record while its address
 // stays, whatever else is resolved anew.
 //

@@ -1,7 +1,8 @@
 // Package outlier takes hosts that keep failing out of a pool for a while, in
-// Istio's words: consecutive errors, a base ejection time that grows with each
-// ejection, a greatest share of ejected hosts. It knows no transport: results
-// are reported to a [Host], and [Host.Admit] says whether it may be used.
+// Istio's and gRFC A50's words: consecutive errors, a success rate far below the
+// others', a base ejection time that grows with each ejection, a greatest share of
+// ejected hosts. It knows no transport: results are reported to a [Host], and
+// [Host.Admit] says whether it may be used.
 //
 // A host whose ejection time is over gets one request to prove itself; the rest
 // stay away until that one has ended.
@@ -17,8 +18,13 @@ import (
 
 // Config says when a host is ejected and for how long.
 type Config struct {
-	// ConsecutiveErrors ejects after so many errors in a row; zero never does.
-	ConsecutiveErrors int
+	// ConsecutiveGatewayErrors ejects after so many gateway errors in a row, and
+	// Consecutive5xxErrors after so many errors of either kind; zero never does.
+	ConsecutiveGatewayErrors, Consecutive5xxErrors int
+	// Interval is how often success rates are compared.
+	Interval time.Duration
+	// SuccessRate says how; its zero value does not compare.
+	SuccessRate SuccessRate
 	// BaseEjection is the first ejection's length; the n-th is n times as long,
 	// up to MaxEjection. Up to a tenth is added by chance, so that many clients
 	// do not come back at once.
@@ -28,14 +34,24 @@ type Config struct {
 	MaxEjectionPercent int
 }
 
+// SuccessRate ejects hosts that do much worse than the rest: below the mean of all
+// hosts' success rates by more than StdevFactor thousandths of their standard
+// deviation. Only hosts with RequestVolume requests in the interval are looked at,
+// and only if there are MinimumHosts of them.
+type SuccessRate struct {
+	StdevFactor, MinimumHosts, RequestVolume int
+}
+
 // Outcome is what became of one request to a host.
 type Outcome int
 
-// The outcomes. Those that say nothing of the host's health are ignored.
+// The outcomes. Ignored says nothing of the host's health; GatewayError means that
+// it could not be reached or would not serve, ServerError that it failed to.
 const (
 	Ignored Outcome = iota
 	Success
-	Failure
+	GatewayError
+	ServerError
 )
 
 // Pool is a set of hosts that are judged together. It is safe for concurrent
@@ -43,6 +59,7 @@ const (
 type Pool struct {
 	config  atomic.Pointer[Config]
 	onEject func(address string, until time.Time)
+	sweepAt atomic.Int64 // when success rates are compared next, in Unix nanoseconds
 
 	mu      sync.Mutex // guards what follows, and Host's guarded fields
 	hosts   map[string]*Host
@@ -54,9 +71,12 @@ type Host struct {
 	pool    *Pool
 	address string
 
-	// inRow counts the errors since the last success.
-	inRow atomic.Int32
-	state atomic.Int32
+	active    atomic.Int64
+	gatewayIn atomic.Int32 // gateway errors in a row
+	errorsIn  atomic.Int32 // errors of either kind in a row
+	state     atomic.Int32
+	requests  atomic.Int64 // in this interval
+	successes atomic.Int64 // of them
 
 	until   time.Time // guarded by pool.mu: end of the ejection
 	times   int       // guarded by pool.mu: ejections that still count
@@ -135,20 +155,53 @@ func (h *Host) Ejected() bool { return h.state.Load() != inUse }
 // Address is what the pool knows the host by.
 func (h *Host) Address() string { return h.address }
 
+// Begin and End count the requests that the host has now.
+func (h *Host) Begin() { h.active.Add(1) }
+
+// End is Begin's counterpart.
+func (h *Host) End() { h.active.Add(-1) }
+
+// Active returns how many requests the host has now.
+func (h *Host) Active() int64 { return h.active.Load() }
+
 // Report tells the outcome of a request. probe is what Admit said of it.
 func (h *Host) Report(outcome Outcome, probe bool, now time.Time) {
-	switch {
-	case probe:
+	if probe {
 		h.reportProbe(outcome, now)
-	case outcome == Success:
-		if h.inRow.Load() != 0 {
-			h.inRow.Store(0)
-		}
-	case outcome == Failure:
-		limit := h.pool.config.Load().ConsecutiveErrors
-		if n := h.inRow.Add(1); limit > 0 && n >= int32(limit) && h.state.Load() == inUse {
-			h.eject(now)
-		}
+		return
+	}
+	if outcome == Ignored {
+		return
+	}
+	c := h.pool.config.Load()
+	if c.SuccessRate.StdevFactor > 0 {
+		h.count(outcome, c, now)
+	}
+	over := false
+	switch outcome {
+	case GatewayError:
+		over = above(h.gatewayIn.Add(1), c.ConsecutiveGatewayErrors)
+		over = above(h.errorsIn.Add(1), c.Consecutive5xxErrors) || over
+	case ServerError:
+		reset(&h.gatewayIn)
+		over = above(h.errorsIn.Add(1), c.Consecutive5xxErrors)
+	case Ignored, Success:
+		reset(&h.gatewayIn)
+		reset(&h.errorsIn)
+	}
+	if over && h.state.Load() == inUse {
+		h.pool.mu.Lock()
+		defer h.pool.mu.Unlock()
+		h.eject(now)
+	}
+}
+
+func above(inRow int32, limit int) bool { return limit > 0 && int(inRow) >= limit }
+
+// reset avoids writing to memory that others read.
+func reset(counter *atomic.Int32) {
+	if counter.Load() != 0 {
+		counter.Store(0)
 	}
 }
 
@@ -162,21 +215,26 @@ func (h *Host) reportProbe(outcome Outcome, now time.Time) {
 	switch outcome {
 	case Success:
 		h.state.Store(inUse)
-		h.inRow.Store(0)
+		h.forget()
 		h.settled = now
 		p.ejected--
-	case Failure:
+	case GatewayError, ServerError:
 		h.lengthen(now)
 	case Ignored:
 		h.state.Store(ejected) // its time is over: the next request is the probe
 	}
 }
 
-// eject takes the host out of use, unless too many are out already.
+// forget starts the host's counts anew.
+func (h *Host) forget() {
+	h.gatewayIn.Store(0)
+	h.errorsIn.Store(0)
+}
+
+// eject takes the host out of use, unless too many are out already. The pool's
+// lock is held.
 func (h *Host) eject(now time.Time) {
 	p := h.pool
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	if h.state.Load() != inUse || p.hosts[h.address] != h || !p.mayEject() {
 		return
 	}
@@ -207,7 +265,7 @@ func (h *Host) lengthen(now time.Time) {
 	d := min(c.BaseEjection*time.Duration(h.times), max(c.MaxEjection, c.BaseEjection))
 	d += time.Duration(rand.Float64() * 0.1 * float64(d)) //nolint:gosec // spreads load, no secret
 	h.until = now.Add(d)
-	h.inRow.Store(0)
+	h.forget()
 	h.state.Store(ejected)
 	if h.pool.onEject != nil {
 		h.pool.onEject(h.address, h.until)

@@ -2,6 +2,7 @@ package outlier_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,7 +12,7 @@ import (
 
 func config() outlier.Config {
 	return outlier.Config{
-		ConsecutiveErrors: 3, BaseEjection: 10 * time.Second, MaxEjection: 25 * time.Second, MaxEjectionPercent: 50,
+		ConsecutiveGatewayErrors: 3, BaseEjection: 10 * time.Second, MaxEjection: 25 * time.Second, MaxEjectionPercent: 50,
 	}
 }
 
@@ -28,7 +29,7 @@ func pool(n int) (*outlier.Pool, []*outlier.Host) {
 // fail reports n failures in a row.
 func fail(h *outlier.Host, n int) {
 	for range n {
-		h.Report(outlier.Failure, false, time.Now())
+		h.Report(outlier.GatewayError, false, time.Now())
 	}
 }
 
@@ -78,7 +79,7 @@ func TestProbesAndGrowingEjections(t *testing.T) {
 			if admits(h) {
 				t.Fatalf("ejection %d: a second request beside the probe", i+1)
 			}
-			h.Report(outlier.Failure, true, time.Now())
+			h.Report(outlier.GatewayError, true, time.Now())
 		}
 		time.Sleep(30 * time.Second)
 		if ok, probe := h.Admit(time.Now()); !ok || !probe {
@@ -180,6 +181,77 @@ func TestStateByAddress(t *testing.T) {
 	}
 	if n := len(p.Hosts()); n != 3 {
 		t.Errorf("%d hosts, want 3", n)
+	}
+}
+
+// Errors of the other kind break a row of gateway errors, and count in their own.
+func TestTwoKindsOfErrors(t *testing.T) {
+	t.Parallel()
+	p, hosts := pool(3)
+	c := config()
+	c.Consecutive5xxErrors = 5
+	p.Configure(c)
+	for _, outcome := range []outlier.Outcome{outlier.GatewayError, outlier.GatewayError, outlier.ServerError, outlier.GatewayError} {
+		hosts[0].Report(outcome, false, time.Now())
+	}
+	if hosts[0].Ejected() {
+		t.Fatal("ejected by two gateway errors in a row, or four errors")
+	}
+	hosts[0].Report(outlier.ServerError, false, time.Now())
+	if !hosts[0].Ejected() {
+		t.Fatal("not ejected by five errors in a row")
+	}
+}
+
+// rates runs an interval of a hundred requests a host with so many successes each.
+func rates(t *testing.T, c outlier.SuccessRate, successes ...int) []bool {
+	t.Helper()
+	out := make([]bool, len(successes))
+	synctest.Test(t, func(*testing.T) {
+		p, hosts := pool(len(successes))
+		p.Configure(outlier.Config{
+			Interval: 10 * time.Second, BaseEjection: time.Minute, MaxEjection: time.Minute, MaxEjectionPercent: 50, SuccessRate: c,
+		})
+		for i := range 100 {
+			for j, h := range hosts {
+				outcome := outlier.ServerError
+				if i < successes[j] {
+					outcome = outlier.Success
+				}
+				h.Report(outcome, false, time.Now())
+			}
+		}
+		time.Sleep(11 * time.Second)
+		hosts[0].Report(outlier.Success, false, time.Now())
+		for j, h := range hosts {
+			out[j] = h.Ejected()
+		}
+	})
+	return out
+}
+
+func TestSuccessRate(t *testing.T) {
+	t.Parallel()
+	a50 := outlier.SuccessRate{StdevFactor: 1900, MinimumHosts: 5, RequestVolume: 100}
+	tests := []struct {
+		name      string
+		config    outlier.SuccessRate
+		successes []int
+		want      []bool
+	}{
+		{"one far below", a50, []int{100, 99, 98, 100, 99, 60}, []bool{5: true}},
+		{"all bad alike", a50, []int{50, 52, 48, 50, 51, 49}, make([]bool, 6)},
+		{"too few hosts", a50, []int{100, 100, 100, 0}, make([]bool, 4)},
+		{"too few requests", outlier.SuccessRate{StdevFactor: 1900, MinimumHosts: 5, RequestVolume: 200}, []int{100, 99, 98, 100, 99, 60}, make([]bool, 6)},
+		{"off", outlier.SuccessRate{}, []int{100, 99, 98, 100, 99, 0}, make([]bool, 6)},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			if got := rates(t, test.config, test.successes...); !slices.Equal(got, test.want) {
+				t.Errorf("ejected %v, want %v", got, test.want)
+			}
+		})
 	}
 }
 

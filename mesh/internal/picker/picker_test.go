@@ -11,7 +11,7 @@ import (
 )
 
 func hosts(n int) []*outlier.Host {
-	p := outlier.NewPool(outlier.Config{ConsecutiveErrors: 1, BaseEjection: time.Hour, MaxEjectionPercent: 100}, nil)
+	p := outlier.NewPool(outlier.Config{ConsecutiveGatewayErrors: 1, BaseEjection: time.Hour, MaxEjectionPercent: 100}, nil)
 	list := make([]*outlier.Host, n)
 	for i := range list {
 		list[i] = p.Host(fmt.Sprint("host-", i))
@@ -19,12 +19,12 @@ func hosts(n int) []*outlier.Host {
 	return list
 }
 
-func eject(h *outlier.Host) { h.Report(outlier.Failure, false, time.Now()) }
+func eject(h *outlier.Host) { h.Report(outlier.GatewayError, false, time.Now()) }
 
 func count(s *picker.Set, n, picks int, tried func(*outlier.Host) bool) []int {
 	counts := make([]int, n)
 	for range picks {
-		counts[s.Pick(tried, time.Now()).Index]++
+		counts[s.Pick(picker.RoundRobin, tried, time.Now()).Index]++
 	}
 	return counts
 }
@@ -40,6 +40,61 @@ func TestRoundRobin(t *testing.T) {
 	eject(list[1])
 	if got := count(s, 4, 300, nil); !slices.Equal(got, []int{100, 0, 100, 100}) {
 		t.Errorf("with one ejected %v", got)
+	}
+}
+
+// Of two drawn by chance the less busy one is taken, so a slow host is left alone.
+func TestLeastRequest(t *testing.T) {
+	t.Parallel()
+	list := hosts(4)
+	s := picker.New(list)
+	for range 10 {
+		list[2].Begin()
+	}
+	counts := make([]int, 4)
+	for range 1000 {
+		counts[s.Pick(picker.LeastRequest, nil, time.Now()).Index]++
+	}
+	if counts[2] != 0 || min(counts[0], counts[1], counts[3]) < 200 {
+		t.Errorf("picks %v", counts)
+	}
+	for range 10 {
+		list[2].End()
+	}
+	eject(list[0])
+	tried := func(h *outlier.Host) bool { return h == list[1] }
+	clear(counts)
+	for range 1000 {
+		counts[s.Pick(picker.LeastRequest, tried, time.Now()).Index]++
+	}
+	if counts[0]+counts[1] != 0 || min(counts[2], counts[3]) < 300 {
+		t.Errorf("with one ejected and one tried %v", counts)
+	}
+}
+
+func TestRandom(t *testing.T) {
+	t.Parallel()
+	list := hosts(4)
+	s := picker.New(list)
+	eject(list[0])
+	counts := make([]int, 4)
+	for range 1000 {
+		counts[s.Pick(picker.Random, nil, time.Now()).Index]++
+	}
+	if counts[0] != 0 || min(counts[1], counts[2], counts[3]) < 200 {
+		t.Errorf("picks %v", counts)
+	}
+}
+
+// Every algorithm serves from one host, ejected or not.
+func TestOneHost(t *testing.T) {
+	t.Parallel()
+	for _, algorithm := range []picker.Algorithm{picker.RoundRobin, picker.LeastRequest, picker.Random} {
+		list := hosts(2)
+		eject(list[0])
+		if c := picker.New(list[:1]).Pick(algorithm, func(*outlier.Host) bool { return true }, time.Now()); c.Host != list[0] {
+			t.Errorf("%v picked %v", algorithm, c)
+		}
 	}
 }
 
@@ -87,7 +142,7 @@ func TestProbe(t *testing.T) {
 	later := time.Now().Add(2 * time.Hour)
 	probes := 0
 	for range 10 {
-		if c := s.Pick(nil, later); c.Probe {
+		if c := s.Pick(picker.RoundRobin, nil, later); c.Probe {
 			probes++
 			if c.Host != list[0] {
 				t.Error("a probe of the wrong host")
@@ -103,7 +158,7 @@ func TestProbe(t *testing.T) {
 func TestPickDoesNotAllocate(t *testing.T) {
 	s := picker.New(hosts(10))
 	now := time.Now()
-	if n := testing.AllocsPerRun(100, func() { s.Pick(nil, now) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { s.Pick(picker.RoundRobin, nil, now) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
@@ -111,8 +166,12 @@ func TestPickDoesNotAllocate(t *testing.T) {
 func BenchmarkPick(b *testing.B) {
 	s := picker.New(hosts(10))
 	now := time.Now()
-	b.ReportAllocs()
-	for b.Loop() {
-		s.Pick(nil, now)
+	for _, algorithm := range []picker.Algorithm{picker.RoundRobin, picker.LeastRequest, picker.Random} {
+		b.Run(algorithm.String(), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				s.Pick(algorithm, nil, now)
+			}
+		})
 	}
 }

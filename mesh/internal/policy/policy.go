@@ -14,6 +14,7 @@ import (
 	"github.com/portico-bff/portico/mesh/internal/authz"
 	"github.com/portico-bff/portico/mesh/internal/budget"
 	"github.com/portico-bff/portico/mesh/internal/outlier"
+	"github.com/portico-bff/portico/mesh/internal/picker"
 )
 
 // Policy is the contents of one file.
@@ -27,6 +28,7 @@ type Policy struct {
 type Destination struct {
 	Host       string
 	Identities []spiffeid.ID
+	Balance    picker.Algorithm
 	Outlier    outlier.Config
 	Budget     budget.Config
 }
@@ -81,10 +83,11 @@ func (c Conditions) Add(list ...codes.Code) Conditions {
 func DefaultDestination() Destination {
 	return Destination{
 		Outlier: outlier.Config{
-			ConsecutiveErrors:  5,
-			BaseEjection:       30 * time.Second,
-			MaxEjection:        300 * time.Second,
-			MaxEjectionPercent: 50,
+			ConsecutiveGatewayErrors: 5,
+			Interval:                 10 * time.Second,
+			BaseEjection:             30 * time.Second,
+			MaxEjection:              300 * time.Second,
+			MaxEjectionPercent:       50,
 		},
 		Budget: budget.Config{Ratio: 0.2, MinPerSecond: 10, TTL: 10 * time.Second},
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/portico-bff/portico/mesh/internal/authz"
 	"github.com/portico-bff/portico/mesh/internal/budget"
 	"github.com/portico-bff/portico/mesh/internal/outlier"
+	"github.com/portico-bff/portico/mesh/internal/picker"
 	"github.com/portico-bff/portico/mesh/internal/policy"
 )
 
@@ -37,8 +38,8 @@ kind: Destination
 host: orders:7000
 identities: [spiffe://shop.test/orders]
 trafficPolicy:
-  loadBalancer: {simple: ROUND_ROBIN}
-  outlierDetection: {consecutiveGatewayErrors: 7, baseEjectionTime: 10s, maxEjectionTime: 1m, maxEjectionPercent: 30}
+  loadBalancer: {simple: LEAST_REQUEST}
+  outlierDetection: {consecutiveGatewayErrors: 7, consecutive5xxErrors: 9, interval: 3s, successRateEjection: {stdevFactor: 1500}, baseEjectionTime: 10s, maxEjectionTime: 1m, maxEjectionPercent: 30}
   retryBudget: {retryRatio: 0.1, minRetriesPerSecond: 2.5, ttl: 20s}
 ---
 kind: Route
@@ -79,8 +80,12 @@ func TestParse(t *testing.T) {
 		}}}},
 		Destinations: []policy.Destination{{
 			Host: "orders:7000", Identities: []spiffeid.ID{spiffeid.RequireFromString("spiffe://shop.test/orders")},
-			Outlier: outlier.Config{ConsecutiveErrors: 7, BaseEjection: 10 * time.Second, MaxEjection: time.Minute, MaxEjectionPercent: 30},
-			Budget:  budget.Config{Ratio: 0.1, MinPerSecond: 2.5, TTL: 20 * time.Second},
+			Balance: picker.LeastRequest,
+			Outlier: outlier.Config{
+				ConsecutiveGatewayErrors: 7, Interval: 3 * time.Second, BaseEjection: 10 * time.Second, MaxEjection: time.Minute, MaxEjectionPercent: 30,
+				Consecutive5xxErrors: 9, SuccessRate: outlier.SuccessRate{StdevFactor: 1500, MinimumHosts: 5, RequestVolume: 100},
+			},
+			Budget: budget.Config{Ratio: 0.1, MinPerSecond: 2.5, TTL: 20 * time.Second},
 		}},
 		Routes: []policy.Route{{Hosts: []string{"orders"}, Rules: []policy.RouteRule{
 			{

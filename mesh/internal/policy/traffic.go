@@ -8,6 +8,8 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/portico-bff/portico/mesh/internal/authz"
+	"github.com/portico-bff/portico/mesh/internal/outlier"
+	"github.com/portico-bff/portico/mesh/internal/picker"
 )
 
 func (r *reader) destination(n ast.Node, p *Policy, names map[string]bool) {
@@ -43,24 +45,16 @@ func (r *reader) trafficPolicy(n ast.Node, d *Destination) {
 	r.mapping(n, "trafficPolicy",
 		key{name: "loadBalancer", read: func(n ast.Node) {
 			r.mapping(n, "loadBalancer", key{name: "simple", must: true, read: func(n ast.Node) {
-				r.word(n, "simple", "ROUND_ROBIN")
+				word, _ := r.word(n, "simple", "ROUND_ROBIN", "LEAST_REQUEST", "RANDOM")
+				switch word {
+				case "LEAST_REQUEST":
+					d.Balance = picker.LeastRequest
+				case "RANDOM":
+					d.Balance = picker.Random
+				}
 			}})
 		}},
-		key{name: "outlierDetection", read: func(n ast.Node) {
-			r.mapping(n, "outlierDetection",
-				key{name: "consecutiveGatewayErrors", read: func(n ast.Node) {
-					r.integer(n, "consecutiveGatewayErrors", 0, 1_000_000, &d.Outlier.ConsecutiveErrors)
-				}},
-				key{name: "baseEjectionTime", read: func(n ast.Node) {
-					r.duration(n, "baseEjectionTime", &d.Outlier.BaseEjection)
-				}},
-				key{name: "maxEjectionTime", read: func(n ast.Node) {
-					r.duration(n, "maxEjectionTime", &d.Outlier.MaxEjection)
-				}},
-				key{name: "maxEjectionPercent", read: func(n ast.Node) {
-					r.integer(n, "maxEjectionPercent", 0, 100, &d.Outlier.MaxEjectionPercent)
-				}})
-		}},
+		key{name: "outlierDetection", read: func(n ast.Node) { r.outlierDetection(n, &d.Outlier) }},
 		key{name: "retryBudget", read: func(n ast.Node) {
 			r.mapping(n, "retryBudget",
 				key{name: "retryRatio", read: func(n ast.Node) {
@@ -70,6 +64,40 @@ func (r *reader) trafficPolicy(n ast.Node, d *Destination) {
 					r.number(n, "minRetriesPerSecond", 0, 100_000, &d.Budget.MinPerSecond)
 				}},
 				key{name: "ttl", read: func(n ast.Node) { r.duration(n, "ttl", &d.Budget.TTL) }})
+		}})
+}
+
+func (r *reader) outlierDetection(n ast.Node, c *outlier.Config) {
+	r.mapping(n, "outlierDetection",
+		key{name: "consecutiveGatewayErrors", read: func(n ast.Node) {
+			r.integer(n, "consecutiveGatewayErrors", 0, 1_000_000, &c.ConsecutiveGatewayErrors)
+		}},
+		key{name: "consecutive5xxErrors", read: func(n ast.Node) {
+			r.integer(n, "consecutive5xxErrors", 0, 1_000_000, &c.Consecutive5xxErrors)
+		}},
+		key{name: "interval", read: func(n ast.Node) { r.duration(n, "interval", &c.Interval) }},
+		key{name: "baseEjectionTime", read: func(n ast.Node) {
+			r.duration(n, "baseEjectionTime", &c.BaseEjection)
+		}},
+		key{name: "maxEjectionTime", read: func(n ast.Node) {
+			r.duration(n, "maxEjectionTime", &c.MaxEjection)
+		}},
+		key{name: "maxEjectionPercent", read: func(n ast.Node) {
+			r.integer(n, "maxEjectionPercent", 0, 100, &c.MaxEjectionPercent)
+		}},
+		key{name: "successRateEjection", read: func(n ast.Node) {
+			// gRFC A50's defaults.
+			c.SuccessRate = outlier.SuccessRate{StdevFactor: 1900, MinimumHosts: 5, RequestVolume: 100}
+			r.mapping(n, "successRateEjection",
+				key{name: "stdevFactor", read: func(n ast.Node) {
+					r.integer(n, "stdevFactor", 1, 1_000_000, &c.SuccessRate.StdevFactor)
+				}},
+				key{name: "minimumHosts", read: func(n ast.Node) {
+					r.integer(n, "minimumHosts", 2, 1_000_000, &c.SuccessRate.MinimumHosts)
+				}},
+				key{name: "requestVolume", read: func(n ast.Node) {
+					r.integer(n, "requestVolume", 1, 1_000_000, &c.SuccessRate.RequestVolume)
+				}})
 		}})
 }
 
