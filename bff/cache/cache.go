@@ -10,7 +10,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash"
 	"strconv"
 	"time"
 
@@ -64,27 +63,29 @@ func (c Config) Validate() error {
 // Key names an answer: everything that it may depend on. Two calls with the same key would get the same answer.
 type Key [sha256.Size]byte
 
-// KeyBuilder makes a [Key] out of parts; the same bytes split in another way give another key.
+// KeyBuilder makes a [Key] out of parts; the same bytes split in another way give another key. The zero value has no
+// parts. It is not safe for concurrent use.
 type KeyBuilder struct {
-	hash hash.Hash
-	size [8]byte
+	parts []byte
 }
 
-// NewKey returns a builder without parts.
-func NewKey() *KeyBuilder { return &KeyBuilder{hash: sha256.New()} }
+// NewKey returns a builder without parts that uses the room of scratch, which may be nil, before any other.
+func NewKey(scratch []byte) KeyBuilder { return KeyBuilder{parts: scratch[:0]} }
 
 // Add adds a part.
 func (b *KeyBuilder) Add(part []byte) {
-	binary.LittleEndian.PutUint64(b.size[:], uint64(len(part)))
-	b.hash.Write(b.size[:])
-	b.hash.Write(part)
+	b.parts = binary.AppendUvarint(b.parts, uint64(len(part)))
+	b.parts = append(b.parts, part...)
+}
+
+// AddString is Add for a string.
+func (b *KeyBuilder) AddString(part string) {
+	b.parts = binary.AppendUvarint(b.parts, uint64(len(part)))
+	b.parts = append(b.parts, part...)
 }
 
 // Key returns the key of the parts added so far.
-func (b *KeyBuilder) Key() (k Key) {
-	b.hash.Sum(k[:0])
-	return k
-}
+func (b *KeyBuilder) Key() Key { return sha256.Sum256(b.parts) }
 
 // Entry is an answer that is kept. It is immutable.
 type Entry struct {

@@ -30,9 +30,13 @@ func mustNew(t testing.TB, size int64) *Cache {
 }
 
 func key(parts ...string) Key {
-	b := NewKey()
-	for _, p := range parts {
-		b.Add([]byte(p))
+	b := NewKey(nil)
+	for i, p := range parts {
+		if i%2 == 0 {
+			b.Add([]byte(p))
+		} else {
+			b.AddString(p)
+		}
 	}
 	return b.Key()
 }

@@ -81,12 +81,18 @@ type Core struct {
 
 var _ upstream.RowCaller = (*Core)(nil)
 
-// method is what is compiled for one method. It is immutable.
+// method is what is compiled for one method. But for its metrics, it is immutable.
 type method struct {
 	*upstream.Method
 	headers *headerPolicy
 	cache   *cache.Config // nil: answers are not kept
 	public  bool
+
+	// What calls would otherwise make or look up each time.
+	spanOptions []trace.SpanStartOption
+	ok          [doors]lazy[prometheus.Counter]
+	hits        lazy[prometheus.Counter]
+	duration    lazy[prometheus.Observer]
 }
 
 // limited is one configured limit.
@@ -174,7 +180,7 @@ func (c *Core) compileMethods(o Options) error {
 			policy = &headerPolicy{}
 		}
 		for _, m := range o.Descriptors.Methods(service) {
-			compiled := &method{Method: m, headers: policy}
+			compiled := &method{Method: m, headers: policy, spanOptions: spanOptions(m)}
 			if p, ok := winners[m]; ok && m.Unary() {
 				compiled.cache = o.Methods[p].Cache
 				compiled.public = compiled.cache != nil && compiled.cache.Scope == cache.Public

@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 
 	"github.com/portico-bff/portico/bff/auth"
 	"github.com/portico-bff/portico/bff/cache"
@@ -112,10 +111,19 @@ func credential(name string) bool {
 	}
 }
 
-// compose makes the metadata that a call sends. A public one carries nothing that depends on who is calling. A name
-// that we set is never forwarded: newHeaderPolicy has seen to that.
-func (p *headerPolicy) compose(info *request.Info, who *auth.Principal, public bool) (metadata.MD, error) {
-	md := make(metadata.MD, len(p.set)+len(p.forward)+3)
+// sentHeader is a header of a call.
+type sentHeader struct {
+	name   string
+	values []string
+	// volatile headers only carry the request id: they are no part of a cache key.
+	volatile bool
+}
+
+// compose makes the headers that a call sends, always in the same order. A public one carries nothing that depends on
+// who is calling. A name that we set is never forwarded: newHeaderPolicy has seen to that.
+func (p *headerPolicy) compose(info *request.Info, who *auth.Principal, public bool) ([]sentHeader, error) {
+	out := make([]sentHeader, 0, len(p.set)+len(p.forward))
+	texts := make([]string, 0, len(p.set)) // one allocation for the values of all
 	for _, h := range p.set {
 		if public && h.value.identity {
 			continue
@@ -128,7 +136,8 @@ func (p *headerPolicy) compose(info *request.Info, who *auth.Principal, public b
 			return nil, fault.New(codes.Internal, "", fault.WithBlame(fault.Config),
 				fault.WithCause(fmt.Errorf("the value %q of the header %s cannot be sent as text; name it %s-bin to send any bytes", v, h.name, h.name)))
 		}
-		md[h.name] = []string{v}
+		texts = append(texts, v)
+		out = append(out, sentHeader{h.name, texts[len(texts)-1 : len(texts) : len(texts)], h.value.volatile})
 	}
 	hop := hopByHop(info.Header)
 	for _, h := range p.forward {
@@ -140,33 +149,25 @@ func (p *headerPolicy) compose(info *request.Info, who *auth.Principal, public b
 			return nil, fault.Wrap(codes.InvalidArgument, "the header "+h.name+" is malformed", err)
 		}
 		if len(values) > 0 {
-			md[h.name] = values
+			out = append(out, sentHeader{name: h.name, values: values})
 		}
 	}
-	return md, nil
+	return out, nil
 }
 
-// addTo adds the headers that md has by this policy to a key. Those that only carry the request id are left out.
-func (p *headerPolicy) addTo(b *cache.KeyBuilder, md metadata.MD) {
-	add := func(name string) {
-		values := md[name]
-		if len(values) == 0 {
-			return
+// addHeaders adds the headers of a call to a key, but for the volatile ones.
+func addHeaders(b *cache.KeyBuilder, headers []sentHeader) {
+	for _, h := range headers {
+		if h.volatile {
+			continue
 		}
-		b.Add([]byte(name))
-		b.Add([]byte{byte(len(values)), byte(len(values) >> 8), byte(len(values) >> 16)})
-		for _, v := range values {
-			b.Add([]byte(v))
-		}
-	}
-	for _, h := range p.set {
-		if !h.value.volatile {
-			add(h.name)
+		b.AddString(h.name)
+		b.AddString(strconv.Itoa(len(h.values)))
+		for _, v := range h.values {
+			b.AddString(v)
 		}
 	}
-	for _, h := range p.forward {
-		add(h.name)
-	}
+	b.AddString("") // no header has this name: they end here
 }
 
 // hopByHop returns the names, in lower case, that a Connection header declares to be for us alone.

@@ -29,7 +29,7 @@ func (c *Core) Invoke(ctx context.Context, m *upstream.Method, req []byte) (upst
 		c.metrics.called(info.Door, m.Name, f)
 		return upstream.Reply{}, f
 	}
-	c.metrics.called(info.Door, m.Name, nil)
+	c.methods[m].ok[doorIndex(info.Door)].get(c.metrics.calls, doorLabel(info.Door), m.Name, fault.Name(codes.OK)).Inc()
 	return reply, nil
 }
 
@@ -41,24 +41,26 @@ func (c *Core) invoke(ctx context.Context, info *request.Info, m *upstream.Metho
 	if err := c.rules.Allow(ctx, m, req, time.Now()); err != nil {
 		return upstream.Reply{}, err
 	}
-	md, err := compiled.headers.compose(info, auth.FromContext(ctx), compiled.public)
+	headers, err := compiled.headers.compose(info, auth.FromContext(ctx), compiled.public)
 	if err != nil {
 		return upstream.Reply{}, err
 	}
 	if compiled.cache == nil {
-		return c.fetch(ctx, compiled, info, md, req)
+		return c.fetch(ctx, compiled, info, headers, req)
 	}
-	return c.cached(ctx, compiled, info, md, req)
+	return c.cached(ctx, compiled, info, headers, req)
 }
 
 // cached answers from the cache, or calls the service and keeps its answer.
-func (c *Core) cached(ctx context.Context, m *method, info *request.Info, md metadata.MD, req []byte) (upstream.Reply, error) {
-	key := callKey(m, md, req)
+func (c *Core) cached(ctx context.Context, m *method, info *request.Info, headers []sentHeader, req []byte) (upstream.Reply, error) {
+	key := callKey(m, headers, req)
 	entry, found := c.cache.Lookup(key)
 	if found {
 		if age := entry.Age(); age < m.cache.MaxAge {
-			c.metrics.cache.WithLabelValues(m.Name, "hit").Inc()
-			trace.SpanFromContext(ctx).AddEvent("cache hit", trace.WithAttributes(attribute.String("rpc.method", m.Name)))
+			m.hits.get(c.metrics.cache, m.Name, "hit").Inc()
+			if span := trace.SpanFromContext(ctx); span.IsRecording() {
+				span.AddEvent("cache hit", trace.WithAttributes(attribute.String("rpc.method", m.Name)))
+			}
 			return m.reuse(entry.Reply, upstream.Hit, age), nil
 		}
 	}
@@ -67,7 +69,7 @@ func (c *Core) cached(ctx context.Context, m *method, info *request.Info, md met
 		if entry, ok := c.cache.Lookup(key); ok && entry.Age() < m.cache.MaxAge {
 			return entry.Reply, nil
 		}
-		reply, err := c.fetch(ctx, m, info, md, req)
+		reply, err := c.fetch(ctx, m, info, headers, req)
 		if err == nil {
 			c.cache.Store(key, reply, m.cache.MaxAge+m.cache.StaleIfError)
 		}
@@ -102,12 +104,12 @@ func outage(err error) bool {
 }
 
 // fetch calls the service.
-func (c *Core) fetch(ctx context.Context, m *method, info *request.Info, md metadata.MD, req []byte) (upstream.Reply, error) {
-	ctx, span := c.startSpan(ctx, m.Method)
+func (c *Core) fetch(ctx context.Context, m *method, info *request.Info, headers []sentHeader, req []byte) (upstream.Reply, error) {
+	ctx, span := c.tracer.Start(ctx, m.Name, m.spanOptions...)
 	defer span.End()
 	start := time.Now()
-	reply, err := c.next.Invoke(outgoing(ctx, info, md), m.Method, req)
-	c.metrics.fetched(m.Name, time.Since(start))
+	reply, err := c.next.Invoke(outgoing(ctx, info, headers), m.Method, req)
+	m.duration.get(c.metrics.duration, m.Name).Observe(time.Since(start).Seconds())
 	if err != nil {
 		endSpan(span, present(ctx, err))
 		return upstream.Reply{}, err // as it is: those who share the call may present it differently
@@ -116,9 +118,13 @@ func (c *Core) fetch(ctx context.Context, m *method, info *request.Info, md meta
 	return upstream.Reply{Message: reply.Message}, nil
 }
 
-// outgoing puts the metadata of a call into its context, with the request id and the trace. Those are no part of a
-// cache key, so md must not be used for one afterwards.
-func outgoing(ctx context.Context, info *request.Info, md metadata.MD) context.Context {
+// outgoing puts the metadata of a call into its context: its headers, the request id and the trace. What a door may
+// have left there is not sent.
+func outgoing(ctx context.Context, info *request.Info, headers []sentHeader) context.Context {
+	md := make(metadata.MD, len(headers)+3)
+	for _, h := range headers {
+		md[h.name] = h.values
+	}
 	if info.ID != "" && sendable(requestIDHeader, info.ID) {
 		md[requestIDHeader] = []string{info.ID}
 	}
@@ -150,25 +156,24 @@ func (c carrier) Keys() []string {
 }
 
 // callKey is the cache key of a call: the method, the canonical request, and every header that is sent.
-func callKey(m *method, md metadata.MD, req []byte) cache.Key {
-	b := newKey(m, md)
+func callKey(m *method, headers []sentHeader, req []byte) cache.Key {
+	var scratch [512]byte
+	b := cache.NewKey(scratch[:])
+	beginKey(&b, m, headers)
 	b.Add(req)
 	return b.Key()
 }
 
-// newKey begins a key with the method, who shares its answers, and every header that is sent. The request follows; a
+// beginKey begins a key with the method, who shares its answers, and every header that is sent. The request follows; a
 // batch's row adds one part more than a call, so the two never meet.
-func newKey(m *method, md metadata.MD) *cache.KeyBuilder {
-	b := cache.NewKey()
-	b.Add([]byte(m.Name))
-	scope := byte(0)
+func beginKey(b *cache.KeyBuilder, m *method, headers []sentHeader) {
+	b.AddString(m.Name)
 	if m.public {
-		scope = 1
+		b.AddString(string(cache.Public))
+	} else {
+		b.AddString(string(cache.Private))
 	}
-	b.Add([]byte{scope})
-	m.headers.addTo(b, md)
-	b.Add(nil)
-	return b
+	addHeaders(b, headers)
 }
 
 // present makes an error fit for the client: one of ours as it is, a service's by whose request it was.
@@ -195,10 +200,12 @@ func misuse(m *upstream.Method) error {
 		fault.WithCause(errors.New(m.Name+" is of another descriptor set, or of another stream kind")))
 }
 
-// startSpan begins the span of a call (OpenTelemetry's conventions for RPC).
-func (c *Core) startSpan(ctx context.Context, m *upstream.Method) (context.Context, trace.Span) {
-	return c.tracer.Start(ctx, m.Name, trace.WithSpanKind(trace.SpanKindClient),
-		trace.WithAttributes(attribute.String("rpc.system.name", "grpc"), attribute.String("rpc.method", m.Name)))
+// spanOptions describe a method's calls in traces (OpenTelemetry's conventions for RPC).
+func spanOptions(m *upstream.Method) []trace.SpanStartOption {
+	return []trace.SpanStartOption{
+		trace.WithSpanKind(trace.SpanKindClient),
+		trace.WithAttributes(attribute.String("rpc.system.name", "grpc"), attribute.String("rpc.method", m.Name)),
+	}
 }
 
 // endSpan notes how a call ended.

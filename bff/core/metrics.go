@@ -2,7 +2,7 @@ package core
 
 import (
 	"fmt"
-	"time"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
@@ -69,9 +69,37 @@ func (m *metrics) called(door request.Door, rpc string, f *fault.Error) {
 	m.faults.WithLabelValues(rpc, f.Blame.String()).Inc()
 }
 
-// fetched measures a unary call to a service.
-func (m *metrics) fetched(rpc string, took time.Duration) {
-	m.duration.WithLabelValues(rpc).Observe(took.Seconds())
+// lazy is a metric with its labels, found when it is first used: one that is never used is never shown. The zero value
+// is ready; it is safe for concurrent use.
+type lazy[T any] struct {
+	metric atomic.Pointer[T]
+}
+
+// get returns the metric of vec with the labels, which must be the same ones every time.
+func (l *lazy[T]) get(vec interface{ WithLabelValues(labels ...string) T }, labels ...string) T {
+	if m := l.metric.Load(); m != nil {
+		return *m
+	}
+	m := vec.WithLabelValues(labels...)
+	l.metric.Store(&m)
+	return m
+}
+
+// doors is the number of values that the label door can have.
+const doors = 4
+
+// doorIndex numbers them.
+func doorIndex(d request.Door) int {
+	switch d {
+	case request.Web:
+		return 0
+	case request.Mobile:
+		return 1
+	case request.IoT:
+		return 2
+	default:
+		return doors - 1
+	}
 }
 
 // doorLabel keeps unknown doors from making labels.

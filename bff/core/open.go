@@ -23,13 +23,13 @@ var errCredentialsEnded = errors.New("the credentials have expired")
 // that is sent; the service is called once the first one has passed. A stream ends with the credentials of its client.
 func (c *Core) Open(ctx context.Context, m *upstream.Method) (upstream.Stream, error) {
 	info := request.FromContext(ctx)
-	md, err := c.admitStream(ctx, info, m)
+	headers, err := c.admitStream(ctx, info, m)
 	if err != nil {
 		f := present(ctx, err)
 		c.metrics.called(info.Door, m.Name, f)
 		return nil, f
 	}
-	s := c.newStream(ctx, info, m, md)
+	s := c.newStream(ctx, info, c.methods[m], headers)
 	if !s.checks {
 		if err := s.connect(); err != nil {
 			err = s.finish(err)
@@ -41,7 +41,7 @@ func (c *Core) Open(ctx context.Context, m *upstream.Method) (upstream.Stream, e
 }
 
 // admitStream checks the rule, unless it reads messages, and makes the metadata that is sent.
-func (c *Core) admitStream(ctx context.Context, info *request.Info, m *upstream.Method) (metadata.MD, error) {
+func (c *Core) admitStream(ctx context.Context, info *request.Info, m *upstream.Method) ([]sentHeader, error) {
 	compiled := c.methods[m]
 	if compiled == nil || m.Unary() {
 		return nil, misuse(m)
@@ -55,7 +55,8 @@ func (c *Core) admitStream(ctx context.Context, info *request.Info, m *upstream.
 }
 
 // newStream makes a stream that is not connected yet.
-func (c *Core) newStream(ctx context.Context, info *request.Info, m *upstream.Method, md metadata.MD) *stream {
+func (c *Core) newStream(ctx context.Context, info *request.Info, compiled *method, headers []sentHeader) *stream {
+	m := compiled.Method
 	ctx, cancel := context.WithCancel(ctx)
 	if expires := auth.FromContext(ctx).Expires; !expires.IsZero() {
 		outer := cancel
@@ -66,9 +67,9 @@ func (c *Core) newStream(ctx context.Context, info *request.Info, m *upstream.Me
 			outer()
 		}
 	}
-	ctx, span := c.startSpan(ctx, m)
+	ctx, span := c.tracer.Start(ctx, m.Name, compiled.spanOptions...)
 	s := &stream{core: c, ctx: ctx, method: m, span: span, door: info.Door, checks: c.rules.ReadsMessage(m), opened: make(chan struct{})}
-	s.start = func() (upstream.Stream, error) { return c.next.Open(outgoing(ctx, info, md), m) }
+	s.start = func() (upstream.Stream, error) { return c.next.Open(outgoing(ctx, info, headers), m) }
 	c.metrics.streams.WithLabelValues(doorLabel(info.Door), m.Name).Inc()
 	// The stream is over when its context is, whether anybody still receives or not.
 	stop := context.AfterFunc(ctx, func() { _ = s.finish(ctx.Err()) })

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -47,13 +46,13 @@ func (c *Core) lookupRows(ctx context.Context, info *request.Info, r *upstream.R
 	if batch.cache == nil {
 		return rows, nil
 	}
-	md, err := batch.headers.compose(info, auth.FromContext(ctx), batch.public)
+	headers, err := batch.headers.compose(info, auth.FromContext(ctx), batch.public)
 	if err != nil {
 		return nil, err
 	}
 	hits := 0
 	for i, key := range keys {
-		if entry, ok := c.cache.Lookup(c.rowKey(r, batch, md, base, key)); ok && entry.Age() < batch.cache.MaxAge {
+		if entry, ok := c.cache.Lookup(c.rowKey(r, batch, headers, base, key)); ok && entry.Age() < batch.cache.MaxAge {
 			rows[i] = entry.Reply.Message
 			hits++
 		}
@@ -69,7 +68,7 @@ func (c *Core) StoreRows(ctx context.Context, r *upstream.Rows, base []byte, key
 	if batch == nil || batch.cache == nil {
 		return
 	}
-	md, err := batch.headers.compose(request.FromContext(ctx), auth.FromContext(ctx), batch.public)
+	headers, err := batch.headers.compose(request.FromContext(ctx), auth.FromContext(ctx), batch.public)
 	if err != nil {
 		return // LookupRows has told the caller
 	}
@@ -77,21 +76,22 @@ func (c *Core) StoreRows(ctx context.Context, r *upstream.Rows, base []byte, key
 		if i < len(rows) && rows[i] != nil {
 			row := make([]byte, len(rows[i])) // an empty message stays a row
 			copy(row, rows[i])
-			c.cache.Store(c.rowKey(r, batch, md, base, key), upstream.Reply{Message: row}, batch.cache.MaxAge+batch.cache.StaleIfError)
+			c.cache.Store(c.rowKey(r, batch, headers, base, key), upstream.Reply{Message: row}, batch.cache.MaxAge+batch.cache.StaleIfError)
 		}
 	}
 }
 
 // rowKey is the cache key of a row: that of the call of the single-row method that would bring it, if there is one and
 // its answers are shared by the same clients, so that both meet in one entry; else one of the row's own.
-func (c *Core) rowKey(r *upstream.Rows, batch *method, md metadata.MD, base, key []byte) cache.Key {
+func (c *Core) rowKey(r *upstream.Rows, batch *method, headers []sentHeader, base, key []byte) cache.Key {
 	if r.Get != nil && r.GetField != nil && len(base) == 0 {
 		get := c.methods[r.Get]
 		if get != nil && get.cache != nil && get.public == batch.public && get.headers == batch.headers && sameElement(r.Into, r.GetField) {
-			return callKey(get, md, getRequest(r.GetField, key))
+			return callKey(get, headers, getRequest(r.GetField, key))
 		}
 	}
-	b := newKey(batch, md)
+	b := cache.NewKey(nil)
+	beginKey(&b, batch, headers)
 	b.Add(base)
 	b.Add(key)
 	return b.Key()
