@@ -257,7 +257,7 @@ func TestCalls(t *testing.T) {
 			name:  "unions: only matching types give keys",
 			query: `{ search(query: "x") { __typename ... on Book { author { id } } ... on Author { name agent { id } } ... on Shelf { label } } }`,
 			handlers: map[string]handler{
-				"Search": answer(`{"hits": [{"book": {"author_id": "a"}}, {"author": {"name": "N", "agent_id": "g"}}, {}, {"shelf": {"label": "L"}}]}`),
+				"Search":          answer(`{"hits": [{"book": {"author_id": "a"}}, {"author": {"name": "N", "agent_id": "g"}}, {}, {"shelf": {"label": "L"}}]}`),
 				"BatchGetAuthors": authors(),
 			},
 			calls: []string{`BatchGetAuthors {"author_ids":["a","g"]}`, `Search {"query":"x"}`},

@@ -20,6 +20,7 @@ import (
 
 	"github.com/portico-bff/portico/schema"
 	"github.com/portico-bff/portico/upstream"
+	"github.com/portico-bff/portico/upstream/wire"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -79,7 +80,11 @@ func (f *fake) Invoke(ctx context.Context, m *upstream.Method, req []byte) (upst
 	if err := proto.Unmarshal(req, in); err != nil {
 		f.tb.Errorf("request of %s: %v", m.Name, err)
 	}
-	canonical, err := proto.MarshalOptions{Deterministic: true}.Marshal(in)
+	c, err := wire.NewCanonicalizer(m.Input, wire.ParseOptions{})
+	if err != nil {
+		f.tb.Error(err)
+	}
+	canonical, err := c.Append(nil, req)
 	if err != nil || string(canonical) != string(req) {
 		f.tb.Errorf("request of %s is not canonical: %x, want %x (%v)", m.Name, req, canonical, err)
 	}
@@ -248,6 +253,5 @@ func showError(e *schema.Error) string {
 	}
 	return line
 }
-
 
 func statusError(c codes.Code) error { return status.Error(c, "refused by the test") }
