@@ -436,7 +436,7 @@ func TestNarrowWindow(t *testing.T) {
 			f := newFleet()
 			cfg := config(t.TempDir())
 			cfg.Broker.AckWait = time.Second
-			cfg.Broker.WindowBytes = 4000
+			cfg.Broker.WindowBytes = 16000 // holds less than half of them
 			if kind == "external" {
 				cfg.Broker.Embedded = nil
 				cfg.Broker.External = &iot.External{URL: "tcp://" + mosquitto(t), Username: "portico", Password: "secret"}
