@@ -37,9 +37,10 @@ const maxSelections = 64
 
 // answer is a compiled way to render a message.
 type answer struct {
-	renderer *wire.Renderer
-	field    bool   // the answer is the value of one field, rendered as wrapped
-	empty    string // what stands for the field if it is not set
+	renderer  *wire.Renderer
+	projector *wire.Projector // nil for the whole message
+	field     bool            // the answer is the value of one field, rendered as wrapped
+	empty     string          // what stands for the field if it is not set
 }
 
 // wrapped is what the renderer puts before the value of the response_body field.
@@ -106,8 +107,21 @@ func (a *answers) compile(selection *wire.Selection) (*answer, error) {
 		selection = &wire.Selection{Fields: []wire.Selected{{Name: a.field.Name(), As: "v", Sub: selection}}}
 	}
 	var err error
+	if selection != nil {
+		if made.projector, err = wire.NewProjector(a.md, selection); err != nil {
+			return nil, err
+		}
+	}
 	made.renderer, err = wire.NewRenderer(a.md, selection, a.o)
 	return made, err
+}
+
+// appendProto appends a message in wire format, or what is selected of it.
+func (a *answer) appendProto(dst, msg []byte) ([]byte, error) {
+	if a.projector == nil {
+		return append(dst, msg...), nil
+	}
+	return a.projector.Append(dst, msg)
 }
 
 // append appends the JSON of a message.

@@ -13,6 +13,19 @@ import (
 	"github.com/portico-bff/portico/bff/fault"
 )
 
+// ReadJSON reads a request's body, of at most max bytes (1 MiB if zero), and checks that its type is JSON. Without a body
+// it returns nothing. The error is for the client.
+func ReadJSON(w http.ResponseWriter, r *http.Request, max int64) ([]byte, error) {
+	if max == 0 {
+		max = defaultMaxBody
+	}
+	body, err := readBody(w, r, max)
+	if err == nil && len(body) > 0 {
+		err = jsonBody(r)
+	}
+	return body, err
+}
+
 // readBody reads a request's body, whose size is bounded by max. The error is for the client.
 func readBody(w http.ResponseWriter, r *http.Request, max int64) ([]byte, error) {
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {

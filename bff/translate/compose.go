@@ -20,13 +20,13 @@ type composed struct {
 }
 
 // compose makes the request message out of path, query and body. Its errors are for the client.
-func (rt *route) compose(r *http.Request, p *urlpath.Path, body []byte) (composed, error) {
+func (rt *route) compose(r *http.Request, p *urlpath.Path, body []byte, f format) (composed, error) {
 	if rt.body == wholeBody && len(rt.vars) == 0 && r.URL.RawQuery == "" {
-		message, err := rt.parse(nil, body)
+		message, err := rt.parse(body, f)
 		return composed{message: message}, err
 	}
 	m := rt.builder.New()
-	if err := rt.setBody(m, body); err != nil {
+	if err := rt.setBody(m, body, f); err != nil {
 		return composed{}, err
 	}
 	system, err := rt.setURL(m, r, p)
@@ -40,12 +40,19 @@ func (rt *route) compose(r *http.Request, p *urlpath.Path, body []byte) (compose
 	return composed{message: message, system: system}, nil
 }
 
-// parse appends the canonical message of a body that is the whole message.
-func (rt *route) parse(dst, body []byte) ([]byte, error) {
-	if len(bytes.TrimSpace(body)) == 0 {
+// parse returns the canonical message of a body that is the whole message.
+func (rt *route) parse(body []byte, f format) ([]byte, error) {
+	if f == protoFormat {
+		message, err := rt.canonical.Append(nil, body)
+		if err != nil {
+			return nil, protoError(err)
+		}
+		return message, nil
+	}
+	if blank(body) {
 		body = []byte("{}")
 	}
-	message, err := rt.parser.Append(dst, body)
+	message, err := rt.parser.Append(nil, body)
 	if err != nil {
 		return nil, bodyError(err)
 	}
@@ -53,14 +60,14 @@ func (rt *route) parse(dst, body []byte) ([]byte, error) {
 }
 
 // setBody puts the body where the rule wants it.
-func (rt *route) setBody(m *wire.Message, body []byte) error {
+func (rt *route) setBody(m *wire.Message, body []byte, f format) error {
 	switch rt.body {
 	case noBody:
 		if len(body) > 0 {
 			return fault.New(codes.InvalidArgument, "this method takes no body")
 		}
 	case wholeBody:
-		message, err := rt.parse(nil, body)
+		message, err := rt.parse(body, f)
 		if err != nil {
 			return err
 		}
@@ -68,15 +75,38 @@ func (rt *route) setBody(m *wire.Message, body []byte) error {
 			return fmt.Errorf("merging the parsed body: %w", err)
 		}
 	case fieldBody:
-		if len(bytes.TrimSpace(body)) == 0 {
-			return nil
-		}
-		if err := m.SetJSON(rt.slot, body); err != nil {
-			return bodyError(err)
-		}
+		return rt.setBodyField(m, body, f)
 	}
 	return nil
 }
+
+// setBodyField makes the body the value of one field. No body leaves the field unset.
+func (rt *route) setBodyField(m *wire.Message, body []byte, f format) error {
+	if f == protoFormat {
+		if rt.canonical == nil {
+			return fault.New(codes.InvalidArgument, "the body is no message here, send JSON",
+				fault.WithHTTPStatus(http.StatusUnsupportedMediaType))
+		}
+		message, err := rt.canonical.Append(nil, body)
+		if err == nil {
+			err = m.SetRaw(rt.slot, message)
+		}
+		if err != nil {
+			return protoError(err)
+		}
+		return nil
+	}
+	if blank(body) {
+		return nil
+	}
+	if err := m.SetJSON(rt.slot, body); err != nil {
+		return bodyError(err)
+	}
+	return nil
+}
+
+// blank reports whether a body has nothing but white space.
+func blank(body []byte) bool { return len(bytes.TrimSpace(body)) == 0 }
 
 // setURL assigns what path and query bind. A body may repeat what the path says, but not contradict it.
 func (rt *route) setURL(m *wire.Message, r *http.Request, p *urlpath.Path) (systemParameters, error) {
@@ -137,6 +167,11 @@ func requestError(err error) error {
 		return fault.New(codes.InvalidArgument, p.Error(), opts...)
 	}
 	return fault.New(codes.InvalidArgument, err.Error(), fault.WithCause(err))
+}
+
+// protoError turns an error about a message in wire format into the client's.
+func protoError(err error) error {
+	return fault.New(codes.InvalidArgument, "the message is malformed", fault.WithCause(err), fault.WithViolation("", "malformed"))
 }
 
 // bodyError turns an error about a JSON text into the client's.

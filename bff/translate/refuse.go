@@ -13,15 +13,18 @@ import (
 	"github.com/portico-bff/portico/bff/fault"
 )
 
-// refuse answers with an error, and notes it for the access log.
-func refuse(w http.ResponseWriter, r *http.Request, err error) {
+// Refuse answers with an error, and notes it for the access log.
+func Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	note(r, err)
 	fault.WriteProblem(w, r, err)
 }
 
-// note keeps an error for the access log.
+// note keeps an error for the access log. A nil error is none.
 func note(r *http.Request, err error) *fault.Error {
 	e := fault.From(err)
+	if e == nil {
+		return nil
+	}
 	rec := record.FromContext(r.Context())
 	rec.Code, rec.Err = e.Code, e
 	return e
@@ -43,7 +46,7 @@ func noRoute() error { return fault.New(codes.NotFound, "no such path") }
 func wrongMethod(w http.ResponseWriter, r *http.Request, methods map[string]bool) {
 	allow := allowed(methods)
 	w.Header().Set("Allow", allow)
-	refuse(w, r, fault.New(codes.Unimplemented, fmt.Sprintf("this path allows %s, not %s", allow, r.Method),
+	Refuse(w, r, fault.New(codes.Unimplemented, fmt.Sprintf("this path allows %s, not %s", allow, r.Method),
 		fault.WithHTTPStatus(http.StatusMethodNotAllowed), fault.WithBlame(fault.Client)))
 }
 

@@ -20,12 +20,15 @@ type route struct {
 	name       string // the template as text: what logs call the route
 
 	builder *wire.Builder
-	parser  *wire.Parser // of bodies; nil if the body is not the whole message
-	vars    []boundVar
-	query   *query     // nil if the body takes all fields
-	body    bodyKind   // what the body is
-	slot    *wire.Slot // of the body, if it is one field
-	answers *answers
+	// parser and canonical read bodies that are the whole message; canonical also those that are one field, if that is a
+	// message. They are nil otherwise.
+	parser    *wire.Parser
+	canonical *wire.Canonicalizer
+	vars      []boundVar
+	query     *query     // nil if the body takes all fields
+	body      bodyKind   // what the body is
+	slot      *wire.Slot // of the body, if it is one field
+	answers   *answers
 }
 
 // bodyKind is what a request's body is.
@@ -53,6 +56,9 @@ type settings struct {
 
 // compile makes the route of a binding. The error joins all that is wrong with it.
 func compile(m *upstream.Method, b binding, s settings) (*route, error) {
+	if m.ClientStreaming {
+		b.body = "*" // each frame of a WebSocket is a whole message
+	}
 	rt := &route{method: m, httpMethod: b.httpMethod, builder: wire.NewBuilder(m.Input, s.parse)}
 	var errs []error
 	var err error
@@ -91,7 +97,10 @@ func (rt *route) compileBody(body string, o wire.ParseOptions) (err error) {
 	case "":
 	case "*":
 		rt.body = wholeBody
-		rt.parser, err = wire.NewParser(rt.method.Input, o)
+		if rt.parser, err = wire.NewParser(rt.method.Input, o); err != nil {
+			return err
+		}
+		rt.canonical, err = wire.NewCanonicalizer(rt.method.Input, o)
 	default:
 		if strings.Contains(body, ".") {
 			return fmt.Errorf("body: %q is not a field at the top of %s", body, rt.method.Input.FullName())
@@ -100,6 +109,9 @@ func (rt *route) compileBody(body string, o wire.ParseOptions) (err error) {
 		rt.slot, err = rt.builder.Slot(body)
 		if err != nil {
 			return fmt.Errorf("body: %w", err)
+		}
+		if fd := rt.slot.Field(); fd.Message() != nil && !fd.IsList() && !fd.IsMap() {
+			rt.canonical, err = wire.NewCanonicalizer(fd.Message(), o)
 		}
 	}
 	return err

@@ -52,6 +52,7 @@ type Endpoint struct {
 type Var struct{ Name, Value string }
 
 // Router serves methods at the routes of their rules. It is an [http.Handler], immutable, and safe for concurrent use.
+// Close it when the server goes down.
 type Router struct {
 	caller  upstream.Caller
 	trie    trie[target]
@@ -59,6 +60,7 @@ type Router struct {
 	origins []string
 	limits  StreamLimits
 	buffers buffers
+	drain   *drain
 }
 
 // target is what a route leads to: a method or an endpoint.
@@ -81,7 +83,7 @@ const defaultMaxBody = 1 << 20
 // New compiles the routes of methods. Methods without a rule are not served. The error joins a [mistake.Mistake]
 // without a path for everything that is wrong with their rules.
 func New(methods []*upstream.Method, o Options) (*Router, error) {
-	rt := &Router{caller: o.Caller, maxBody: o.MaxBody, origins: o.Origins, limits: o.Streams.withDefaults()}
+	rt := &Router{caller: o.Caller, maxBody: o.MaxBody, origins: o.Origins, limits: o.Streams.withDefaults(), drain: newDrain()}
 	if rt.maxBody == 0 {
 		rt.maxBody = defaultMaxBody
 	}
@@ -149,15 +151,18 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var spare [16]string
 	p, err := urlpath.Parse(r.URL, spare[:0])
 	if err != nil {
-		refuse(w, r, fault.New(codes.InvalidArgument, err.Error(), fault.WithCause(err)))
+		Refuse(w, r, fault.New(codes.InvalidArgument, err.Error(), fault.WithCause(err)))
 		return
 	}
 	found := rt.trie.lookup(r.Method, &p)
+	if isUpgrade(r) && (found == nil || found.route.route == nil || found.route.route.method.Unary()) {
+		found = rt.streaming(&p, found)
+	}
 	if found == nil {
 		methods := rt.trie.methods(&p)
 		switch {
 		case len(methods) == 0:
-			refuse(w, r, noRoute())
+			Refuse(w, r, noRoute())
 		case r.Method == http.MethodOptions:
 			options(w, methods)
 		default:
@@ -174,6 +179,18 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rt.serve(w, r, found.route.route, &p)
 }
 
+// streaming finds the streaming method at a path, whatever the HTTP method of its rule: a WebSocket always begins with
+// GET. If there is none, it returns found.
+func (rt *Router) streaming(p *urlpath.Path, found *leaf[target]) *leaf[target] {
+	for _, httpMethod := range []string{http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
+		other := rt.trie.lookup(httpMethod, p)
+		if other != nil && other.route.route != nil && !other.route.route.method.Unary() {
+			return other
+		}
+	}
+	return found
+}
+
 // serve answers a request for a method.
 func (rt *Router) serve(w http.ResponseWriter, r *http.Request, to *route, p *urlpath.Path) {
 	rec := record.FromContext(r.Context())
@@ -186,7 +203,7 @@ func (rt *Router) serve(w http.ResponseWriter, r *http.Request, to *route, p *ur
 	case to.method.ClientStreaming:
 		w.Header().Set("Upgrade", "websocket")
 		w.Header().Set("Connection", "Upgrade")
-		refuse(w, r, fault.New(codes.InvalidArgument, "this path speaks WebSocket",
+		Refuse(w, r, fault.New(codes.InvalidArgument, "this path speaks WebSocket",
 			fault.WithHTTPStatus(http.StatusUpgradeRequired)))
 	default:
 		rt.stream(w, r, to, p)

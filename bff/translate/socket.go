@@ -1,10 +1,138 @@
 package translate
 
 import (
+	"context"
 	"net/http"
 
+	"github.com/coder/websocket"
+	"google.golang.org/grpc/codes"
+
+	"github.com/portico-bff/portico/bff/fault"
+	"github.com/portico-bff/portico/bff/request"
 	"github.com/portico-bff/portico/bff/translate/urlpath"
 )
 
+// The subprotocols (RFC 6455, section 1.9). A client that offers none of them gets the first without its name.
+const (
+	jsonSubprotocol  = "portico.json"
+	protoSubprotocol = "portico.proto"
+)
+
+// socket serves a streaming method over a WebSocket. The upstream call is opened first, so that who may not call gets
+// a status of HTTP.
 func (rt *Router) socket(w http.ResponseWriter, r *http.Request, to *route, p *urlpath.Path) {
+	if !rt.drain.enter() {
+		Refuse(w, r, errDraining())
+		return
+	}
+	defer rt.drain.leave()
+	answer, first, err := to.greet(r, p)
+	if err != nil {
+		Refuse(w, r, err)
+		return
+	}
+	// The request's context ends with the handler's business in HTTP, not with the connection.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
+	defer cancel()
+	up, err := rt.caller.Open(ctx, to.method)
+	if err != nil {
+		Refuse(w, r, err)
+		return
+	}
+	conn, err := rt.accept(w, r)
+	if err != nil {
+		return // answered
+	}
+	defer conn.CloseNow() //nolint:errcheck // closed in order before, if order was possible
+	conn.SetReadLimit(rt.maxBody)
+	c := &conversation{
+		conn: conn, up: up, cancel: cancel, answer: answer, limits: rt.limits,
+		method: to.method, binary: conn.Subprotocol() == protoSubprotocol,
+		compose: func(frame []byte, f format) ([]byte, error) {
+			composed, err := to.compose(r, p, frame, f)
+			return composed.message, err
+		},
+		requestID: request.FromContext(r.Context()).ID,
+		draining:  rt.drain.begun,
+	}
+	c.run(ctx, first)
+	note(r, c.err)
+}
+
+// greet looks at what the handshake says: how answers are wanted, and the request message if the URL holds all of it.
+func (rt *route) greet(r *http.Request, p *urlpath.Path) (*answer, []byte, error) {
+	if !rt.method.ClientStreaming && rt.body == noBody {
+		composed, err := rt.compose(r, p, nil, jsonFormat)
+		if err != nil {
+			return nil, nil, err
+		}
+		answer, err := rt.selectAnswer(r, composed.system)
+		return answer, composed.message, err
+	}
+	// Parameters are looked at now, rather than with the first message.
+	system, err := rt.setURL(rt.builder.New(), r, p)
+	if err != nil {
+		return nil, nil, err
+	}
+	answer, err := rt.selectAnswer(r, system)
+	return answer, nil, err
+}
+
+// accept makes the WebSocket, or answers with a problem.
+func (rt *Router) accept(w http.ResponseWriter, r *http.Request) (*websocket.Conn, error) {
+	catcher := &errorCatcher{ResponseWriter: w}
+	conn, err := websocket.Accept(catcher, r, &websocket.AcceptOptions{
+		Subprotocols:    []string{jsonSubprotocol, protoSubprotocol},
+		OriginPatterns:  rt.origins,
+		CompressionMode: websocket.CompressionNoContextTakeover,
+	})
+	if err == nil {
+		return conn, nil
+	}
+	code := codes.InvalidArgument
+	public := "the WebSocket handshake is malformed"
+	switch catcher.status {
+	case http.StatusForbidden:
+		code, public = codes.PermissionDenied, "pages of this origin may not connect"
+	case http.StatusInternalServerError, http.StatusNotImplemented:
+		code, public = codes.Internal, ""
+	}
+	opts := []fault.Option{fault.WithCause(err)}
+	if catcher.status != 0 {
+		opts = append(opts, fault.WithHTTPStatus(catcher.status))
+	}
+	Refuse(w, r, fault.New(code, public, opts...))
+	return nil, err
+}
+
+// errorCatcher keeps back an error that is being answered as plain text.
+type errorCatcher struct {
+	http.ResponseWriter
+	status int
+}
+
+// Unwrap lets the connection be taken over.
+func (c *errorCatcher) Unwrap() http.ResponseWriter { return c.ResponseWriter }
+
+func (c *errorCatcher) WriteHeader(status int) {
+	if status >= http.StatusBadRequest {
+		c.status = status
+		return
+	}
+	c.ResponseWriter.WriteHeader(status)
+}
+
+func (c *errorCatcher) Write(p []byte) (int, error) {
+	if c.status != 0 {
+		return len(p), nil
+	}
+	return c.ResponseWriter.Write(p)
+}
+
+// closeCode is the close code that tells how a call ended: 1000, or 4000 and the gRPC code.
+func closeCode(code codes.Code) websocket.StatusCode {
+	if code == codes.OK {
+		return websocket.StatusNormalClosure
+	}
+	return 4000 + websocket.StatusCode(code)
 }

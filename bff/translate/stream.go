@@ -11,7 +11,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 
-	"github.com/portico-bff/portico/bff/auth/principal"
 	"github.com/portico-bff/portico/bff/fault"
 	"github.com/portico-bff/portico/bff/request"
 	"github.com/portico-bff/portico/bff/translate/urlpath"
@@ -21,23 +20,28 @@ import (
 // stream answers a request for a server-streaming method. Nothing is answered before the first message or the end is
 // there, so an error that comes first has a status of its own.
 func (rt *Router) stream(w http.ResponseWriter, r *http.Request, to *route, p *urlpath.Path) {
-	message, answer, err := rt.understand(w, r, to, p)
-	if err != nil {
-		refuse(w, r, err)
+	if !rt.drain.enter() {
+		Refuse(w, r, errDraining())
 		return
 	}
-	ctx, cancel := untilExpiry(r.Context())
+	defer rt.drain.leave()
+	message, answer, err := rt.understand(w, r, to, p)
+	if err != nil {
+		Refuse(w, r, err)
+		return
+	}
+	ctx, cancel := context.WithCancel(r.Context())
 	up, err := rt.caller.Open(ctx, to.method)
 	if err != nil {
 		cancel()
-		refuse(w, r, err)
+		Refuse(w, r, err)
 		return
 	}
 	var pump pump
 	defer pump.wait() // after cancel
 	defer cancel()
 	if err := sendOnly(up, message); err != nil {
-		refuse(w, r, err)
+		Refuse(w, r, err)
 		return
 	}
 	if r.Method == http.MethodHead {
@@ -45,7 +49,7 @@ func (rt *Router) stream(w http.ResponseWriter, r *http.Request, to *route, p *u
 	}
 	pump.start(ctx, up)
 	out := &streamWriter{
-		w: w, r: r, answer: answer, form: formFor(r), limits: rt.limits,
+		w: w, r: r, answer: answer, form: formFor(r), limits: rt.limits, draining: rt.drain.begun,
 		control: http.NewResponseController(w), buf: rt.buffers.get(),
 	}
 	defer rt.buffers.put(out.buf)
@@ -63,18 +67,6 @@ func sendOnly(up upstream.Stream, message []byte) error {
 	}
 	return err
 }
-
-// untilExpiry ends a stream when the caller's credentials end.
-func untilExpiry(ctx context.Context) (context.Context, context.CancelFunc) {
-	expires := principal.FromContext(ctx).Expires
-	if expires.IsZero() {
-		return context.WithCancel(ctx)
-	}
-	return context.WithDeadlineCause(ctx, expires, errExpired())
-}
-
-// errExpired is what a stream ends with when the caller's credentials have ended.
-func errExpired() error { return fault.New(codes.Unauthenticated, "the credentials have expired") }
 
 // received is what one call of Recv has brought.
 type received struct {
@@ -111,15 +103,16 @@ func (p *pump) wait() { p.done.Wait() }
 
 // streamWriter writes one stream of messages to a client.
 type streamWriter struct {
-	w       http.ResponseWriter
-	r       *http.Request
-	answer  *answer
-	form    streamForm
-	limits  StreamLimits
-	control *http.ResponseController
-	buf     *[]byte
-	begun   bool // the head is written
-	some    bool // a message is written
+	w        http.ResponseWriter
+	r        *http.Request
+	answer   *answer
+	form     streamForm
+	limits   StreamLimits
+	control  *http.ResponseController
+	buf      *[]byte
+	draining <-chan struct{}
+	begun    bool // the head is written
+	some     bool // a message is written
 }
 
 // opening is how long the answer waits for a first message or an error before it begins anyway: a client wants to know
@@ -141,20 +134,23 @@ func (s *streamWriter) run(ctx context.Context, p *pump, up upstream.Stream) {
 				s.end(up)
 				return
 			case got.err != nil:
-				s.fail(ctx, got.err)
+				s.fail(got.err)
 				return
 			}
 			err = s.message(up, got.message)
 			beat.Reset(s.limits.Heartbeat)
 		case <-ctx.Done():
-			s.fail(ctx, ctx.Err())
+			s.fail(ctx.Err())
+			return
+		case <-s.draining:
+			s.fail(errDraining())
 			return
 		case <-beat.C:
 			err = s.heartbeat()
 			beat.Reset(s.limits.Heartbeat)
 		}
 		if e, ok := errors.AsType[*fault.Error](err); ok {
-			s.fail(ctx, e)
+			s.fail(e)
 			return
 		}
 		if err != nil { // the client has left, or is too slow
@@ -217,12 +213,9 @@ func (s *streamWriter) end(up upstream.Stream) {
 }
 
 // fail ends the answer with an error: as a problem if it has not begun, else as its last event.
-func (s *streamWriter) fail(ctx context.Context, err error) {
-	if cause := context.Cause(ctx); cause != nil && s.r.Context().Err() == nil {
-		err = cause // the credentials have expired
-	}
+func (s *streamWriter) fail(err error) {
 	if !s.begun {
-		refuse(s.w, s.r, err)
+		Refuse(s.w, s.r, err)
 		return
 	}
 	e := note(s.r, err)

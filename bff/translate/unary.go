@@ -18,12 +18,12 @@ import (
 func (rt *Router) unary(w http.ResponseWriter, r *http.Request, to *route, p *urlpath.Path) {
 	request, answer, err := rt.understand(w, r, to, p)
 	if err != nil {
-		refuse(w, r, err)
+		Refuse(w, r, err)
 		return
 	}
 	reply, err := rt.caller.Invoke(r.Context(), to.method, request)
 	if err != nil {
-		refuse(w, r, err)
+		Refuse(w, r, err)
 		return
 	}
 	record.FromContext(r.Context()).Source = reply.Freshness.Source
@@ -31,15 +31,21 @@ func (rt *Router) unary(w http.ResponseWriter, r *http.Request, to *route, p *ur
 	defer rt.buffers.put(buf)
 	*buf, err = answer.append((*buf)[:0], reply.Message)
 	if err != nil {
-		refuse(w, r, badAnswer(err))
+		Refuse(w, r, badAnswer(err))
 		return
 	}
+	passHeaders(w.Header(), reply.Header)
+	passHeaders(w.Header(), reply.Trailer)
+	WriteJSON(w, r, *buf, reply.Freshness)
+}
+
+// WriteJSON answers a request with a JSON body. To GET and HEAD it gives the body's entity tag, and no body to a client
+// that has it already (RFC 9110, section 13.1.2). What caches may do with it follows from its freshness.
+func WriteJSON(w http.ResponseWriter, r *http.Request, body []byte, f upstream.Freshness) {
+	setCaching(w, r, f)
 	h := w.Header()
-	passHeaders(h, reply.Header)
-	passHeaders(h, reply.Trailer)
-	setCaching(w, r, reply.Freshness)
 	if safe(r) {
-		tag := entityTag(*buf)
+		tag := entityTag(body)
 		h["Etag"] = []string{tag}
 		if matches(r.Header["If-None-Match"], tag) {
 			w.WriteHeader(http.StatusNotModified)
@@ -47,22 +53,17 @@ func (rt *Router) unary(w http.ResponseWriter, r *http.Request, to *route, p *ur
 		}
 	}
 	h["Content-Type"] = []string{"application/json"}
-	h["Content-Length"] = []string{strconv.Itoa(len(*buf))}
-	_, _ = w.Write(*buf) // a client that has left is nobody's error
+	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	_, _ = w.Write(body) // a client that has left is nobody's error
 }
 
 // understand makes the canonical request out of what the client sent, and finds how to render the answer.
 func (rt *Router) understand(w http.ResponseWriter, r *http.Request, to *route, p *urlpath.Path) ([]byte, *answer, error) {
-	body, err := readBody(w, r, rt.maxBody)
+	body, err := ReadJSON(w, r, rt.maxBody)
 	if err != nil {
 		return nil, nil, err
 	}
-	if len(body) > 0 {
-		if err := jsonBody(r); err != nil {
-			return nil, nil, err
-		}
-	}
-	request, err := to.compose(r, p, body)
+	request, err := to.compose(r, p, body, jsonFormat)
 	if err != nil {
 		return nil, nil, err
 	}

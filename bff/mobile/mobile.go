@@ -1,0 +1,101 @@
+// Package mobile is the REST door: methods of gRPC services at the routes of their google.api.http rules, and stored
+// GraphQL operations at the routes of their @rest directives, in one table of routes.
+//
+// Start with [New]. Package translate does the work for methods; this package adds the operations. See [Operation] for
+// what a request to one looks like and what it answers.
+package mobile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"google.golang.org/genproto/googleapis/api/annotations"
+
+	"github.com/agnivade/levenshtein"
+
+	"github.com/portico-bff/portico/bff/config/mistake"
+	"github.com/portico-bff/portico/bff/translate"
+	"github.com/portico-bff/portico/upstream"
+)
+
+// Options is what the door works with. Descriptors and Caller are required.
+type Options struct {
+	// Descriptors knows the services.
+	Descriptors *upstream.Descriptors
+	// Caller calls their methods.
+	Caller upstream.Caller
+	// Operations are the stored operations with a route.
+	Operations []Operation
+	// Rules give methods other rules than their annotations, by the method's name as "package.Service/Method".
+	Rules map[string]*annotations.HttpRule
+	// MaxBody bounds a request's body and a WebSocket's messages; 1 MiB if zero.
+	MaxBody int64
+	// Origins are the origins beside the server's own whose pages may open WebSockets.
+	Origins []string
+	// Streams bounds what streams may do; the zero value has the defaults.
+	Streams translate.StreamLimits
+}
+
+// Door is the REST door. It is an [http.Handler], safe for concurrent use. Close it when the server goes down.
+type Door struct{ router *translate.Router }
+
+var _ http.Handler = (*Door)(nil)
+
+// New compiles all routes. The error holds a [mistake.Mistake] for everything that is wrong, at paths of [Config].
+func New(cfg Config, o Options) (*Door, error) {
+	var errs []error
+	var methods []*upstream.Method
+	listed := map[string]bool{}
+	for i, service := range cfg.Services {
+		found := o.Descriptors.Methods(service)
+		switch {
+		case len(found) == 0:
+			errs = append(errs, &mistake.Mistake{
+				Path: []string{"services", strconv.Itoa(i)}, What: fmt.Sprintf("unknown service %q", service),
+				Nearest: nearest(service, o.Descriptors.Services()),
+			})
+		case listed[service]:
+			errs = append(errs, mistake.At(fmt.Sprintf("service %q is listed twice", service), "services", strconv.Itoa(i)))
+		default:
+			methods = append(methods, found...)
+		}
+		listed[service] = true
+	}
+	endpoints := make([]translate.Endpoint, len(o.Operations))
+	for i := range o.Operations {
+		endpoints[i] = o.Operations[i].endpoint(o.MaxBody)
+	}
+	router, err := translate.New(methods, translate.Options{
+		Caller: o.Caller, Resolver: o.Descriptors.Types(), Rules: o.Rules, Endpoints: endpoints,
+		MaxBody: o.MaxBody, Origins: o.Origins, Streams: o.Streams,
+	})
+	errs = append(errs, mistake.In(err, "services"))
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return &Door{router: router}, nil
+}
+
+// ServeHTTP answers a request.
+func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) { d.router.ServeHTTP(w, r) }
+
+// Close ends all streams and WebSockets, telling their clients to come back, and waits for them until ctx ends. From
+// then on streams are refused; other requests are still answered.
+func (d *Door) Close(ctx context.Context) error { return d.router.Close(ctx) }
+
+// nearest returns the name most like the one given; empty if none is.
+func nearest(name string, known []string) string {
+	best, distance := "", max(2, len(name)/3)+1
+	if len(name) > 256 {
+		return ""
+	}
+	for _, candidate := range known {
+		if d := levenshtein.ComputeDistance(name, candidate); d < distance {
+			best, distance = candidate, d
+		}
+	}
+	return best
+}

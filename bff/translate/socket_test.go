@@ -1,0 +1,333 @@
+package translate_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/portico-bff/portico/bff/translate"
+	"github.com/portico-bff/portico/upstream"
+)
+
+// echoStream answers each message with the same, and after the last one with what err is.
+func echoStream(err error) stub {
+	return serving(func(c *call) error {
+		c.trailer = metadata.Pairs("x-count", "2")
+		for {
+			m, recvErr := c.recv()
+			if errors.Is(recvErr, io.EOF) {
+				return err
+			}
+			if recvErr != nil {
+				return recvErr
+			}
+			if err := c.send(m); err != nil {
+				return err
+			}
+		}
+	})
+}
+
+func TestSocket(t *testing.T) {
+	t.Parallel()
+	type step struct{ send, want string }
+	end := `{"@end":{}}`
+	for _, test := range []struct {
+		name, target string
+		caller       stub
+		steps        []step
+		end          string
+		code         websocket.StatusCode
+	}{
+		{
+			name: "both ways", target: "/v1/books/moby:chat", caller: echoStream(nil),
+			steps: []step{
+				{`{"pages":1}`, `{"name":"moby","pages":1}`},
+				{`{"name":"moby","pages":2}`, `{"name":"moby","pages":2}`},
+				{end, ""},
+			},
+			end: `{"@end":{"code":"OK","trailers":{"X-Count":["2"]}}}`, code: websocket.StatusNormalClosure,
+		},
+		{
+			name: "selected fields", target: "/v1/books/moby:chat?fields=pages", caller: echoStream(nil),
+			steps: []step{{`{"pages":1}`, `{"pages":1}`}, {`{}`, `{}`}, {end, ""}},
+			end:   `{"@end":{"code":"OK","trailers":{"X-Count":["2"]}}}`, code: websocket.StatusNormalClosure,
+		},
+		{
+			name: "status of the service", target: "/v1/books/moby:chat", caller: echoStream(notFound()),
+			steps: []step{{`{}`, `{"name":"moby"}`}, {end, ""}},
+			end: `{"@end":{"code":"NOT_FOUND","problem":{"type":"about:blank","title":"Not Found","status":404,"detail":"no such book",` +
+				`"code":"NOT_FOUND","retryable":false},"trailers":{"X-Count":["2"]}}}`,
+			code: 4005,
+		},
+		{
+			name: "bad message", target: "/v1/books/moby:chat", caller: echoStream(nil),
+			steps: []step{{`{"pages":"x"}`, ""}}, end: `"code":"INVALID_ARGUMENT"`, code: 4003,
+		},
+		{
+			name: "contradiction", target: "/v1/books/moby:chat", caller: echoStream(nil),
+			steps: []step{{`{"name":"dick"}`, ""}}, end: `name differs between path and body`, code: 4003,
+		},
+		{
+			name: "message after the last", target: "/v1/books/moby:chat", caller: serving(func(c *call) error {
+				<-c.ctx.Done()
+				return c.ctx.Err()
+			}),
+			steps: []step{{end, ""}, {`{}`, ""}}, end: `a message follows the last one`, code: 4009,
+		},
+		{
+			name: "client stream", target: "/v1/books:collect", caller: serving(func(c *call) error {
+				for {
+					if _, err := c.recv(); err != nil {
+						return c.send([]byte{0x12, 1, 'n'})
+					}
+				}
+			}),
+			steps: []step{{`{}`, ""}, {`{}`, ""}, {end, `{"nextPageToken":"n"}`}},
+			end:   `{"@end":{"code":"OK"}}`, code: websocket.StatusNormalClosure,
+		},
+		{
+			name: "server stream by its URL", target: "/v1/books/moby:watch?revision=4", caller: echoStream(nil),
+			steps: []step{{"", `{"name":"moby","title":"\u0004"}`}},
+			end:   `{"@end":{"code":"OK","trailers":{"X-Count":["2"]}}}`, code: websocket.StatusNormalClosure,
+		},
+		{
+			name: "server stream by its first message", target: "/v1/books:watch", caller: echoStream(nil),
+			steps: []step{{`{"name":"moby"}`, `{"name":"moby"}`}},
+			end:   `{"@end":{"code":"OK","trailers":{"X-Count":["2"]}}}`, code: websocket.StatusNormalClosure,
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			d := library(t)
+			if test.name == "server stream by its URL" {
+				test.caller = serving(func(c *call) error {
+					m, err := c.recv()
+					if err != nil {
+						return err
+					}
+					c.trailer = metadata.Pairs("x-count", "2")
+					return c.send([]byte{0x0a, 4, 'm', 'o', 'b', 'y', 0x12, 1, m[len(m)-1]})
+				})
+			}
+			conn := dial(t, router(t, d, test.caller), test.target)
+			for _, s := range test.steps {
+				if s.send != "" {
+					if err := conn.Write(t.Context(), websocket.MessageText, []byte(s.send)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if s.want != "" {
+					if got := read(t, conn); got != s.want {
+						t.Errorf("after %s: got %s, want %s", s.send, got, s.want)
+					}
+				}
+			}
+			if got := read(t, conn); !strings.Contains(got, test.end) {
+				t.Errorf("last frame %s\nwant %s", got, test.end)
+			}
+			_, _, err := conn.Read(t.Context())
+			if code := websocket.CloseStatus(err); code != test.code {
+				t.Errorf("closed with %v (%v), want %v", code, err, test.code)
+			}
+		})
+	}
+}
+
+func TestSocketProtobuf(t *testing.T) {
+	t.Parallel()
+	d := library(t)
+	conn := dial(t, router(t, d, echoStream(nil)), "/v1/books/moby:chat?fields=title,pages", "portico.proto")
+	if conn.Subprotocol() != "portico.proto" {
+		t.Fatalf("subprotocol %q", conn.Subprotocol())
+	}
+	md := method(t, d, "Chat").Input
+	if err := conn.Write(t.Context(), websocket.MessageBinary, message(t, md, `{"title":"A","pages":3}`)); err != nil {
+		t.Fatal(err)
+	}
+	kind, frame, err := conn.Read(t.Context())
+	if err != nil || kind != websocket.MessageBinary {
+		t.Fatalf("kind %v, %v", kind, err)
+	}
+	if got := jsonOf(t, md, frame); got != `{"title":"A","pages":3}` {
+		t.Errorf("got %s", got)
+	}
+	if err := conn.Write(t.Context(), websocket.MessageText, []byte(`{"@end":true}`)); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, conn); !strings.HasPrefix(got, `{"@end":{"code":"OK"`) {
+		t.Errorf("last frame %s", got)
+	}
+}
+
+func TestSocketHandshake(t *testing.T) {
+	t.Parallel()
+	d := library(t)
+	upgrade := []string{"Connection", "keep-alive, Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA=="}
+	for _, test := range []struct {
+		name, line string
+		header     []string
+		status     int
+	}{
+		{"no upgrade", "GET /v1/books/moby:chat", nil, http.StatusUpgradeRequired},
+		{"foreign origin", "GET /v1/books/moby:chat", append([]string{"Origin", "https://evil.test"}, upgrade...), http.StatusForbidden},
+		{"old version", "GET /v1/books/moby:chat", append(append([]string{}, upgrade[:4]...), "Sec-WebSocket-Version", "8"), http.StatusBadRequest},
+		{"no key", "GET /v1/books/moby:chat", upgrade[:6], http.StatusBadRequest},
+		{"bad parameter", "GET /v1/books/moby:chat?pages=1", upgrade, http.StatusBadRequest},
+		{"no route", "GET /v1/books/moby:chats/x", upgrade, http.StatusNotFound},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			rt := router(t, d, serving(func(c *call) error { <-c.ctx.Done(); return c.ctx.Err() }))
+			r := do(t, rt, test.line, "", test.header...)
+			if body := text(t, r); r.StatusCode != test.status || !strings.Contains(body, `"type":"about:blank"`) {
+				t.Errorf("status %d, want %d; body %s", r.StatusCode, test.status, body)
+			}
+		})
+	}
+	t.Run("denied", func(t *testing.T) {
+		t.Parallel()
+		rt := router(t, d, stub{open: func(context.Context, *upstream.Method) (upstream.Stream, error) {
+			return nil, status.Error(codes.PermissionDenied, "")
+		}})
+		if r := do(t, rt, "GET /v1/books/moby:chat", "", upgrade...); r.StatusCode != http.StatusForbidden {
+			t.Errorf("status %d", r.StatusCode)
+		}
+	})
+}
+
+// A client that leaves cancels the call, whether it closes or just disappears.
+func TestSocketLeave(t *testing.T) {
+	t.Parallel()
+	for name, leave := range map[string]func(*websocket.Conn){
+		"close":     func(c *websocket.Conn) { _ = c.Close(websocket.StatusNormalClosure, "") },
+		"disappear": func(c *websocket.Conn) { _ = c.CloseNow() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cancelled := make(chan struct{})
+			conn := dial(t, router(t, library(t), serving(func(c *call) error {
+				<-c.ctx.Done()
+				close(cancelled)
+				return c.ctx.Err()
+			})), "/v1/books/moby:chat")
+			leave(conn)
+			select {
+			case <-cancelled:
+			case <-time.After(5 * time.Second):
+				t.Error("the call was not cancelled")
+			}
+		})
+	}
+}
+
+func TestSocketPingAndIdle(t *testing.T) {
+	t.Parallel()
+	d := library(t)
+	rt, err := translate.New(d.Methods(libraryService), translate.Options{
+		Caller:  serving(func(c *call) error { <-c.ctx.Done(); return c.ctx.Err() }),
+		Streams: translate.StreamLimits{Ping: 20 * time.Millisecond, Idle: 200 * time.Millisecond},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn := dial(t, rt, "/v1/books/moby:chat")
+	// Reading answers pings, so the connection lives until it has been idle for too long.
+	if got := read(t, conn); !strings.Contains(got, "no message for 200ms") {
+		t.Errorf("last frame %s", got)
+	}
+	silent := dial(t, rt, "/v1/books/moby:chat")
+	// Nobody reads here, so no ping is answered.
+	time.Sleep(150 * time.Millisecond)
+	_, _, err = silent.Read(t.Context())
+	if err == nil || websocket.CloseStatus(err) != -1 {
+		t.Errorf("a silent client was closed with %v", err)
+	}
+}
+
+func TestSocketClose(t *testing.T) {
+	t.Parallel()
+	rt := router(t, library(t), serving(func(c *call) error { <-c.ctx.Done(); return c.ctx.Err() }))
+	conn := dial(t, rt, "/v1/books/moby:chat")
+	closed := make(chan error, 1)
+	go func() { closed <- rt.Close(t.Context()) }()
+	if got := read(t, conn); !strings.Contains(got, `"code":"UNAVAILABLE"`) {
+		t.Errorf("last frame %s", got)
+	}
+	if _, _, err := conn.Read(t.Context()); websocket.CloseStatus(err) != 4014 {
+		t.Errorf("closed with %v", err)
+	}
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+}
+
+// A client that does not read holds the service back: no more than what sockets and one message hold is under way.
+func TestSocketBackPressure(t *testing.T) {
+	t.Parallel()
+	d := library(t)
+	const size = 64 << 10
+	sent := make(chan int, 1)
+	big := message(t, method(t, d, "Chat").Output, `{"title":"`+strings.Repeat("x", size)+`"}`)
+	rt := router(t, d, serving(func(c *call) error {
+		for i := range 10000 {
+			select {
+			case c.answers <- big:
+			case <-time.After(300 * time.Millisecond):
+				sent <- i
+				<-c.ctx.Done()
+				return c.ctx.Err()
+			case <-c.ctx.Done():
+				return c.ctx.Err()
+			}
+		}
+		sent <- 10000
+		return nil
+	}))
+	conn := dial(t, rt, "/v1/books/moby:chat")
+	conn.SetReadLimit(1 << 20)
+	select {
+	case n := <-sent:
+		if n*size > 32<<20 {
+			t.Errorf("%d messages of %d bytes were taken for a client that reads none", n, size)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the service is never held back")
+	}
+	if got := read(t, conn); len(got) != size+len(`{"title":""}`) {
+		t.Errorf("got %d bytes", len(got))
+	}
+}
+
+func dial(t *testing.T, h http.Handler, target string, subprotocols ...string) *websocket.Conn {
+	t.Helper()
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close)
+	conn, _, err := websocket.Dial(t.Context(), server.URL+target, &websocket.DialOptions{Subprotocols: subprotocols}) //nolint:bodyclose // the connection's
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.CloseNow() })
+	return conn
+}
+
+func read(t *testing.T, conn *websocket.Conn) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	_, frame, err := conn.Read(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(frame)
+}
