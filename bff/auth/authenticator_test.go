@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -187,6 +188,39 @@ func TestSingleKeyNeedsNoID(t *testing.T) {
 	s := newES256(t, "")
 	a := newAuthenticator(t, testConfig(), &issuerServer{body: keySetOf(t, s)})
 	if _, err := a.Authenticate(t.Context(), Credentials{Bearer: s.sign(t, claimsAt(time.Now()), nil)}); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestKeyIsForOneAlgorithm: a key that says which algorithm it is for is used with no other.
+func TestKeyIsForOneAlgorithm(t *testing.T) {
+	t.Parallel()
+	ps := newRSA(t, "k1", jwa.PS256(), 2048)
+	set := strings.Replace(string(keySetOf(t, ps)), `"kid"`, `"alg":"PS256","kid"`, 1)
+	a := newAuthenticator(t, testConfig(), &issuerServer{body: []byte(set)})
+	claims := claimsAt(time.Now())
+	if _, err := a.Authenticate(t.Context(), Credentials{Bearer: ps.sign(t, claims, nil)}); err != nil {
+		t.Error(err)
+	}
+	rs := signer{"k1", jwa.RS256(), ps.key}
+	if _, err := a.Authenticate(t.Context(), Credentials{Bearer: rs.sign(t, claims, nil)}); codeOf(err) != codes.Unauthenticated {
+		t.Errorf("RS256 with a key for PS256: %v", err)
+	}
+}
+
+// TestIssuerIsCheckedAgain: the claim that picked the issuer's keys is not believed before the signature is checked.
+func TestIssuerIsCheckedAgain(t *testing.T) {
+	t.Parallel()
+	c := testConfig().JWT[0].withDefaults()
+	var claims map[string]any
+	if err := json.Unmarshal([]byte(`{"iss":"https://evil.test","aud":"portico","sub":"x","exp":9999999999}`), &claims); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.checkClaims(claims, time.Now()); err == nil {
+		t.Error("another issuer was accepted")
+	}
+	claims["iss"] = testIssuer
+	if _, err := c.checkClaims(claims, time.Now()); err != nil {
 		t.Error(err)
 	}
 }
