@@ -1,0 +1,162 @@
+package bff
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
+
+	"github.com/portico-bff/portico/bff/auth"
+	"github.com/portico-bff/portico/bff/config"
+	"github.com/portico-bff/portico/bff/config/mistake"
+	"github.com/portico-bff/portico/bff/core"
+	"github.com/portico-bff/portico/bff/mobile"
+	"github.com/portico-bff/portico/bff/web"
+	"github.com/portico-bff/portico/schema"
+	"github.com/portico-bff/portico/upstream"
+)
+
+// environment is what compiled parts share with the process around them.
+type environment struct {
+	logger  *slog.Logger
+	metrics prometheus.Registerer
+	tracer  trace.TracerProvider
+	mesh    upstream.Dialer // nil without a mesh section
+	dial    []grpc.DialOption
+}
+
+// compiled is everything that follows from a configuration and its files, before anything listens.
+type compiled struct {
+	descriptors *upstream.Descriptors
+	clients     *upstream.Clients
+	auth        *auth.Authenticator
+	core        *core.Core
+	schema      *schema.Schema
+	web         *web.Door
+	mobile      *mobile.Door
+}
+
+// compile builds every part that it can, so that all mistakes are reported at once. On an error nothing is left open.
+func compile(ctx context.Context, cfg *config.Config, descriptors *upstream.Descriptors, env environment) (_ *compiled, err error) {
+	c := &compiled{descriptors: descriptors}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.close())
+		}
+	}()
+	var errs []error
+	section := func(err error, path ...string) { errs = append(errs, mistake.In(err, path...)) }
+
+	c.clients, err = upstream.NewClients(cfg.Upstreams, c.descriptors, env.mesh, env.dial...)
+	section(err, "upstreams")
+	c.auth, err = auth.New(ctx, cfg.Auth, auth.Options{Logger: env.logger})
+	section(err, "auth")
+	c.core, err = core.New(core.Options{
+		Descriptors: c.descriptors, Next: c.clients, Methods: cfg.Methods, Upstreams: cfg.Upstreams, Limits: cfg.Limits,
+		Auth: c.auth, Logger: env.logger, Metrics: env.metrics, Tracer: env.tracer,
+	})
+	section(err)
+	if cfg.Web != nil {
+		section(c.compileWeb(cfg.Web, env), "web")
+	}
+	if cfg.Mobile != nil {
+		section(c.compileMobile(cfg, env), "mobile")
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *compiled) compileWeb(cfg *web.Config, env environment) error {
+	sources, err := readSources(cfg.Schema)
+	if err != nil {
+		return mistake.In(err, "schema")
+	}
+	c.schema, err = schema.New(sources, c.descriptors, schema.Options{Lookup: lookup})
+	if err != nil {
+		return placed(err, sources)
+	}
+	queries, err := readQueries(cfg.Queries)
+	if err != nil {
+		return mistake.In(err, "queries")
+	}
+	if c.core == nil {
+		return nil // its own mistakes are reported already
+	}
+	c.web, err = web.New(*cfg, web.Options{Schema: c.schema, Core: c.core, Logger: env.logger, Queries: queries})
+	return err
+}
+
+func (c *compiled) compileMobile(cfg *config.Config, env environment) error {
+	stored, err := c.stored(cfg)
+	if err != nil || c.core == nil {
+		return err
+	}
+	c.mobile, err = mobile.New(*cfg.Mobile, mobile.Options{
+		Descriptors: c.descriptors, Caller: c.core, Operations: restOperations(stored, c.schema, c.core),
+	})
+	return err
+}
+
+// stored compiles the stored operations.
+func (c *compiled) stored(cfg *config.Config) ([]*schema.Stored, error) {
+	if len(cfg.Mobile.Operations) == 0 {
+		return nil, nil
+	}
+	sources, err := readSources(cfg.Mobile.Operations)
+	switch {
+	case err != nil:
+		return nil, mistake.In(err, "operations")
+	case cfg.Web == nil:
+		return nil, mistake.At("stored operations need the schema of a section web", "operations")
+	case c.schema == nil:
+		return nil, nil // the schema's mistakes are reported already
+	}
+	list, err := c.schema.Stored(sources)
+	return list, placed(err, sources)
+}
+
+// warnings tells what works but costs.
+func (c *compiled) warnings() []string {
+	if c.schema == nil {
+		return nil
+	}
+	list := c.schema.Warnings()
+	out := make([]string, len(list))
+	for i, w := range list {
+		out[i] = w.String()
+	}
+	return out
+}
+
+// close releases what was opened.
+func (c *compiled) close() error {
+	var errs []error
+	if c.core != nil {
+		errs = append(errs, c.core.Close())
+	}
+	if c.auth != nil {
+		c.auth.Close()
+	}
+	if c.clients != nil {
+		errs = append(errs, c.clients.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// readQueries reads the playground's operations, one a file.
+func readQueries(patterns []string) ([]web.Query, error) {
+	sources, err := readSources(patterns)
+	if err != nil {
+		return nil, err
+	}
+	queries := make([]web.Query, len(sources))
+	for i, s := range sources {
+		queries[i] = web.Query{Query: string(s.Text)}
+	}
+	return queries, nil
+}

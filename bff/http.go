@@ -1,0 +1,55 @@
+package bff
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/go-chi/chi/v5"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc/codes"
+
+	"github.com/portico-bff/portico/bff/config"
+	"github.com/portico-bff/portico/bff/edge"
+	"github.com/portico-bff/portico/bff/fault"
+	"github.com/portico-bff/portico/bff/request"
+)
+
+// serveHTTP makes the servers of the HTTP doors and of the admin port.
+func (s *Server) serveHTTP(cfg *config.Config, ext Extensions, tracer trace.TracerProvider) {
+	s.http = edge.Server(cfg.LimitsHTTP, s.router(cfg, ext, tracer))
+	s.admin = s.adminServer()
+}
+
+// router puts the doors behind the edge's middleware: the GraphQL door at its path and below, and REST everywhere
+// else.
+func (s *Server) router(cfg *config.Config, ext Extensions, tracer trace.TracerProvider) http.Handler {
+	r := chi.NewRouter()
+	path := ""
+	if s.parts.web != nil {
+		path = s.parts.web.Path()
+	}
+	r.Use(edge.Chain(cfg.LimitsHTTP, edge.Options{
+		Core: s.parts.core, Logger: s.logger, Metrics: s.metrics, Tracer: tracer,
+		Door: func(r *http.Request) request.Door {
+			if path != "" && (r.URL.Path == path || strings.HasPrefix(r.URL.Path, path+"/")) {
+				return request.Web
+			}
+			return request.Mobile
+		},
+	})...)
+	r.Use(slices.Clone(ext.Middleware)...)
+	if s.parts.web != nil {
+		r.Handle(path, s.parts.web)
+		r.Handle(path+"/*", s.parts.web)
+	}
+	var rest http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fault.WriteProblem(w, r, fault.New(codes.NotFound, "there is nothing at this path"))
+	})
+	if s.parts.mobile != nil {
+		rest = s.parts.mobile
+	}
+	r.NotFound(rest.ServeHTTP)
+	r.MethodNotAllowed(rest.ServeHTTP)
+	return r
+}

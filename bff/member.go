@@ -1,0 +1,85 @@
+package bff
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/portico-bff/portico/bff/config"
+	"github.com/portico-bff/portico/bff/config/mistake"
+	"github.com/portico-bff/portico/mesh"
+	"github.com/portico-bff/portico/upstream"
+)
+
+// member is this server in the mesh. It dials upstreams whose TLS is the mesh's.
+type member struct {
+	mesh     *mesh.Mesh
+	identity mesh.Identity
+}
+
+var _ upstream.Dialer = (*member)(nil)
+
+// join waits for this server's identity and joins the mesh.
+func join(ctx context.Context, cfg *config.Mesh, idempotent func(string) bool, logger *slog.Logger, tracer trace.TracerProvider) (*member, error) {
+	identity, err := identify(ctx, &cfg.Identity)
+	if err != nil {
+		return nil, mistake.In(err, "identity")
+	}
+	m, err := mesh.New(ctx, mesh.Options{
+		Identity: identity, PolicyFile: cfg.Policy, Idempotent: idempotent, TracerProvider: tracer,
+		OnEvent: func(e mesh.Event) {
+			logger.Warn("mesh event", "kind", string(e.Kind), "peer", e.Peer, "method", e.Method, "error", e.Err)
+		},
+	})
+	if err != nil {
+		return nil, errors.Join(mistake.In(err, "policy"), identity.Close())
+	}
+	return &member{mesh: m, identity: identity}, nil
+}
+
+func identify(ctx context.Context, cfg *config.Identity) (mesh.Identity, error) {
+	if cfg.Files != "" {
+		identity, err := mesh.FileIdentity(ctx, mesh.FileOptions{Dir: cfg.Files})
+		return identity, mistake.In(err, "files")
+	}
+	identity, err := mesh.WorkloadAPI(ctx, cfg.WorkloadAPI)
+	return identity, mistake.In(err, "workload_api")
+}
+
+// NewClient opens a channel to an upstream that must prove to have the identity.
+func (m *member) NewClient(target, identity string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
+	return m.mesh.NewClient(target, append(opts, mesh.ExpectIdentity(identity))...)
+}
+
+// Close leaves the mesh.
+func (m *member) Close() error { return errors.Join(m.mesh.Close(), m.identity.Close()) }
+
+// checkMesh finds what is wrong with the mesh section without waiting for an identity.
+func checkMesh(cfg *config.Mesh) error {
+	if cfg == nil {
+		return nil
+	}
+	_, err := mesh.LoadPolicy(cfg.Policy)
+	return mistake.In(err, "mesh", "policy")
+}
+
+// unreachable stands for the mesh while a configuration is only checked: nothing is dialed then.
+type unreachable struct{}
+
+// NewClient makes a channel that nobody uses.
+func (unreachable) NewClient(target, _ string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
+	return grpc.NewClient(target, append(opts, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
+}
+
+// idempotent answers the mesh's question for methods that are known from descriptors at run time.
+func idempotent(d *upstream.Descriptors) func(fullMethod string) bool {
+	return func(fullMethod string) bool {
+		m, ok := d.Method(strings.TrimPrefix(fullMethod, "/"))
+		return ok && m.Idempotency != upstream.IdempotencyUnknown
+	}
+}
