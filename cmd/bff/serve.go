@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/portico-bff/portico/bff"
+	"github.com/portico-bff/portico/bff/config"
+)
+
+// startTimeout bounds the start: the wait for an identity, the opening of listeners.
+const startTimeout = 30 * time.Second
+
+func serveCommand(s streams) *cobra.Command {
+	var file, level string
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve a configuration until interrupted",
+		Long: `Serves the doors that a configuration file describes, until SIGINT or SIGTERM. Then it refuses what is new,
+ends streams and waits for requests under way as long as "drain" says. Logs are JSON lines on standard error.`,
+		Example: `  bff serve -c portico.yaml
+  PORTICO_HTTP=0.0.0.0:8080 bff serve -c portico.yaml --log warn`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var threshold slog.Level
+			if err := threshold.UnmarshalText([]byte(level)); err != nil {
+				return fmt.Errorf("--log %s: expected debug, info, warn or error", level)
+			}
+			logger := slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: threshold}))
+			return serve(cmd.Context(), file, s, logger)
+		},
+	}
+	configFlag(cmd, &file)
+	cmd.Flags().StringVar(&level, "log", "info", "log from this level on: debug, info, warn or error")
+	return cmd
+}
+
+func serve(ctx context.Context, path string, s streams, logger *slog.Logger) error {
+	file, err := config.Load(path, s.lookupEnv)
+	if err != nil {
+		return err
+	}
+	start, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	server, err := bff.New(start, file, bff.Extensions{Logger: logger})
+	if err != nil {
+		return err
+	}
+	at := server.Addresses()
+	doors := []any{"http", at.HTTP.String(), "admin", at.Admin.String()}
+	if at.MQTT != nil {
+		doors = append(doors, "mqtt", at.MQTT.String())
+	}
+	logger.InfoContext(ctx, "listening", doors...)
+	err = server.Run(ctx)
+	logger.InfoContext(context.WithoutCancel(ctx), "stopped")
+	return err
+}
+
+func configFlag(cmd *cobra.Command, file *string) {
+	cmd.Flags().StringVarP(file, "config", "c", "portico.yaml", "configuration file")
+}
+
+func checkCommand(s streams) *cobra.Command {
+	var path string
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Report every mistake in a configuration, with its place",
+		Long: `Checks a configuration and all files that it names, without listening or dialing. Every mistake is reported as
+file:line:col with what was found, what was expected and the nearest known name. The exit status is 1 if there are any.`,
+		Example: "  bff check -c portico.yaml",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			file, err := config.Load(path, s.lookupEnv)
+			if err != nil {
+				return err
+			}
+			warnings, err := bff.Check(cmd.Context(), file)
+			for _, w := range warnings {
+				fmt.Fprintln(cmd.ErrOrStderr(), "warning:", w)
+			}
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), path+": ok")
+			return err
+		},
+	}
+	configFlag(cmd, &path)
+	return cmd
+}
