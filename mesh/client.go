@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -30,7 +29,9 @@ type expectOption struct {
 
 // NewClient returns a connection to a service of the mesh. The target is one of
 //
-//	dns:///orders:7000                 every address of the name is an endpoint
+//	dns:///orders:7000                 every address of the name is an endpoint; the
+//	                                   name is looked up every few seconds
+//	mesh:///orders                     what Options.Discovery knows of the service
 //	static:///10.0.0.1:7000,10.0.0.2:7000
 //	unix:///run/orders.sock
 //	passthrough:///orders:7000         handed to the dialer as it is
@@ -60,16 +61,17 @@ func (m *Mesh) NewClient(target string, opts ...grpc.DialOption) (*grpc.ClientCo
 		}
 	}
 	ch.pool = outlier.NewPool(ch.plan().destination.Outlier, ch.ejected)
-	builder, err := resolvers(ch, target)
+	builder, authority, err := m.resolverFor(ch, target)
 	if err != nil {
 		return nil, err
 	}
-	if static, ok := builder.(*carrying).Builder.(staticResolver); ok {
-		plain = append(plain, grpc.WithAuthority(static.addresses[0]))
+	if authority != "" {
+		plain = append(plain, grpc.WithAuthority(authority))
 	}
 	plain = append(plain, m.trace.dialOptions()...)
 	conn, err := grpc.NewClient(target, append(plain,
 		grpc.WithResolvers(builder),
+		grpc.WithNoProxy(),
 		grpc.WithTransportCredentials(&secure{mesh: m, expected: ch.expected, target: target}),
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"`+balancerName+`":{}}]}`),
 		// A name server must not change our policy.
@@ -184,7 +186,7 @@ func (ch *channel) release() {
 	}
 }
 
-// endpoints describes the channel's endpoints, by address.
+// endpoints describes the channel's endpoints, in no order.
 func (ch *channel) endpoints() []EndpointStats {
 	var ready map[string]bool
 	if p := ch.ready.Load(); p != nil {
@@ -192,10 +194,10 @@ func (ch *channel) endpoints() []EndpointStats {
 	}
 	hosts := ch.pool.Hosts()
 	list := make([]EndpointStats, 0, len(hosts))
-	for _, address := range slices.Sorted(maps.Keys(hosts)) {
+	for address, host := range hosts {
 		list = append(list, EndpointStats{
 			Target: ch.target, Address: address,
-			Ready: ready[address], Ejected: hosts[address].Ejected(),
+			Ready: ready[address], Ejected: host.Ejected(), Active: host.Active(),
 		})
 	}
 	return list

@@ -152,6 +152,13 @@
 // not seen. Streams are balanced and judged like calls; they have no default
 // timeout and are not repeated, since messages may have been seen.
 //
+// # Endpoints
+//
+// A target's endpoints are all addresses of a DNS name, looked up every few seconds
+// (gRPC's own resolver asks again only when a connection is lost, and so misses
+// what is added), a fixed list, or what a [Discovery] says. Empty and failing
+// answers take nothing away.
+//
 // Endpoints are chosen among those that are connected: in turn, by chance, or by
 // chance two of which the less busy one is taken. One that fails with UNAVAILABLE
 // (or does not answer within a limit the mesh has set) five times in a row gets no

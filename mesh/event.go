@@ -1,6 +1,9 @@
 package mesh
 
 import (
+	"cmp"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -36,6 +39,9 @@ const (
 	// PolicyRefused: a changed policy file (Target) is bad (Err); the last
 	// good one stays.
 	PolicyRefused EventKind = "policy_refused"
+	// DiscoveryFailed: the endpoints of Target could not be found (Err); the
+	// last good ones stay.
+	DiscoveryFailed EventKind = "discovery_failed"
 	// HandshakeRefused: a TLS handshake failed. Target is set at a client, and
 	// Err at both ends.
 	HandshakeRefused EventKind = "handshake_refused"
@@ -74,6 +80,8 @@ type Stats struct {
 	Panics uint64
 	// PolicyLoads and PolicyErrors count changes of the policy file.
 	PolicyLoads, PolicyErrors uint64
+	// DiscoveryErrors count failures to find endpoints.
+	DiscoveryErrors uint64
 	// CertificateExpiry is when the process's own certificate ends.
 	CertificateExpiry time.Time
 	// Endpoints of all open clients, by target and address.
@@ -87,12 +95,14 @@ type EndpointStats struct {
 	Ready bool
 	// Ejected says whether it is kept from calls.
 	Ejected bool
+	// Active is the number of calls and streams that it has now.
+	Active int64
 }
 
 type counters struct {
 	calls, attempts, retries, retriesRefused, ejections atomic.Uint64
 	allowed, denied, expired, rotated, panics           atomic.Uint64
-	policyLoads, policyErrors                           atomic.Uint64
+	policyLoads, policyErrors, discoveryErrors          atomic.Uint64
 }
 
 // Stats returns the counts so far. It is meant to be read every few seconds, by
@@ -105,7 +115,7 @@ func (m *Mesh) Stats() Stats {
 		Ejections: c.ejections.Load(),
 		Allowed:   c.allowed.Load(), Denied: c.denied.Load(), Expired: c.expired.Load(),
 		Rotated: c.rotated.Load(), Panics: c.panics.Load(),
-		PolicyLoads: c.policyLoads.Load(), PolicyErrors: c.policyErrors.Load(),
+		PolicyLoads: c.policyLoads.Load(), PolicyErrors: c.policyErrors.Load(), DiscoveryErrors: c.discoveryErrors.Load(),
 	}
 	if svid, err := m.identity.GetX509SVID(); err == nil {
 		s.CertificateExpiry = svid.Certificates[0].NotAfter
@@ -115,5 +125,8 @@ func (m *Mesh) Stats() Stats {
 	for ch := range m.channels {
 		s.Endpoints = append(s.Endpoints, ch.endpoints()...)
 	}
+	slices.SortFunc(s.Endpoints, func(a, b EndpointStats) int {
+		return cmp.Or(strings.Compare(a.Target, b.Target), strings.Compare(a.Address, b.Address))
+	})
 	return s
 }

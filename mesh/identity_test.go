@@ -200,7 +200,7 @@ func TestFileIdentity(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Minute)
+		time.Sleep(61 * time.Second) // between two renewals
 		later, err := client.GetX509SVID()
 		if err != nil || !later.Certificates[0].NotAfter.After(time.Now()) || later.Certificates[0].Equal(first.Certificates[0]) {
 			t.Errorf("after a minute: valid until %v (now %v), %v", later.Certificates[0].NotAfter, time.Now(), err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,6 +31,13 @@ type Options struct {
 	// idempotency_level of the descriptors that are linked into the program;
 	// who calls methods without linked descriptors must answer here.
 	Idempotent func(fullMethod string) bool
+	// Discovery finds the endpoints of targets "mesh:///{service}".
+	Discovery Discovery
+	// DNSInterval is how often names are looked up; zero means five seconds.
+	DNSInterval time.Duration
+	// LookupHost finds the addresses of a name, for dns targets. Nil asks the
+	// system's resolver.
+	LookupHost func(ctx context.Context, host string) ([]string, error)
 	// TracerProvider makes spans of calls made and served. W3C trace context
 	// is passed on with or without it.
 	TracerProvider trace.TracerProvider
@@ -51,9 +59,13 @@ type Mesh struct {
 	identity   Identity
 	idempotent func(string) bool
 	trace      *tracing
-	onEvent    func(Event)
-	maxAge     time.Duration
-	drainDelay time.Duration
+	discovery  Discovery
+	lookup     lookup
+
+	dnsInterval time.Duration
+	onEvent     func(Event)
+	maxAge      time.Duration
+	drainDelay  time.Duration
 
 	policy atomic.Pointer[Policy]
 	counts counters
@@ -98,6 +110,16 @@ func New(ctx context.Context, o Options) (*Mesh, error) {
 		maxAge:     o.MaxConnectionAge,
 		drainDelay: o.DrainDelay,
 		channels:   map[*channel]int{},
+
+		discovery:   o.Discovery,
+		lookup:      o.LookupHost,
+		dnsInterval: o.DNSInterval,
+	}
+	if m.dnsInterval <= 0 {
+		m.dnsInterval = dnsDefaultInterval
+	}
+	if m.lookup == nil {
+		m.lookup = net.DefaultResolver.LookupHost
 	}
 	if m.idempotent == nil {
 		m.idempotent = linkedIdempotency()

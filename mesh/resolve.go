@@ -1,35 +1,59 @@
 package mesh
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 
 	"google.golang.org/grpc/resolver"
 )
 
-// resolvers returns the resolver for a target of the mesh: gRPC's own for its
-// schemes (dns, unix, passthrough and registered ones), ours for static. Either
-// way its answers carry the channel to the balancer.
-func resolvers(ch *channel, target string) (resolver.Builder, error) {
+// resolverFor returns what finds the endpoints of a target, and the authority that
+// calls name, "" for gRPC's choice. Its answers carry the channel to the balancer.
+func (m *Mesh) resolverFor(ch *channel, target string) (resolver.Builder, string, error) {
 	scheme, rest, ok := strings.Cut(target, ":")
+	if !ok || resolver.Get(scheme) == nil && scheme != "static" && scheme != "mesh" {
+		scheme, rest = "dns", target // a plain host:port
+	}
+	endpoint := strings.TrimPrefix(rest, "///")
 	switch {
-	case ok && scheme == "static":
-		addresses := strings.Split(strings.TrimPrefix(rest, "///"), ",")
-		for _, a := range addresses {
-			if !strings.Contains(a, ":") {
-				return nil, fmt.Errorf("mesh: target %q: endpoint %q, want host:port", target, a)
+	case scheme == "static":
+		addresses := strings.Split(endpoint, ",")
+		endpoints := make([]Endpoint, len(addresses))
+		for i, a := range addresses {
+			if _, _, err := net.SplitHostPort(a); err != nil {
+				return nil, "", fmt.Errorf("mesh: target %q: endpoint %q, want host:port", target, a)
 			}
+			endpoints[i].Address = a
 		}
-		return &carrying{Builder: staticResolver{addresses}, channel: ch}, nil
-	case ok && resolver.Get(scheme) != nil:
-		return &carrying{Builder: resolver.Get(scheme), channel: ch}, nil
+		return &discovered{scheme: scheme, channel: ch, watch: fixed(endpoints)}, addresses[0], nil
+	case scheme == "mesh":
+		if m.discovery == nil || endpoint == "" {
+			return nil, "", fmt.Errorf("mesh: target %q: want a service's name, and Options.Discovery to look it up", target)
+		}
+		return &discovered{scheme: scheme, channel: ch, watch: func(ctx context.Context, _ <-chan struct{}, update func([]Endpoint, error)) {
+			m.discovery.Watch(ctx, endpoint, update)
+		}}, endpoint, nil
+	case scheme == "dns" && !strings.HasPrefix(endpoint, "//"):
+		host, port, err := net.SplitHostPort(endpoint)
+		if err != nil || host == "" || port == "" {
+			return nil, "", fmt.Errorf("mesh: target %q: want a name and a port", target)
+		}
+		return &discovered{scheme: scheme, channel: ch, watch: pollDNS(m.lookup, host, port, m.dnsInterval)}, "", nil
 	default:
-		return &carrying{Builder: resolver.Get("dns"), channel: ch}, nil
+		return &carrying{Builder: resolver.Get(scheme), channel: ch}, "", nil
 	}
 }
 
-// carrying adds the channel to what a resolver says.
+// carry adds the channel to what a resolver says.
+func carry(state resolver.State, ch *channel) resolver.State {
+	state.Attributes = state.Attributes.WithValue(channelKey{}, ch)
+	return state
+}
+
+// carrying is one of gRPC's own resolvers, whose answers carry the channel.
 type carrying struct {
 	resolver.Builder
 	channel *channel
@@ -50,30 +74,5 @@ func (c *carryingConn) UpdateState(state resolver.State) error {
 	if len(state.Endpoints) == 0 && len(state.Addresses) == 0 {
 		return errors.New("mesh: no endpoints")
 	}
-	state.Attributes = state.Attributes.WithValue(channelKey{}, c.channel)
-	return c.ClientConn.UpdateState(state)
+	return c.ClientConn.UpdateState(carry(state, c.channel))
 }
-
-// staticResolver knows a fixed list of endpoints.
-type staticResolver struct{ addresses []string }
-
-// Scheme is what targets begin with.
-func (staticResolver) Scheme() string { return "static" }
-
-// Build reports the list once.
-func (s staticResolver) Build(_ resolver.Target, cc resolver.ClientConn, _ resolver.BuildOptions) (resolver.Resolver, error) {
-	endpoints := make([]resolver.Endpoint, len(s.addresses))
-	for i, a := range s.addresses {
-		endpoints[i] = resolver.Endpoint{Addresses: []resolver.Address{{Addr: a}}}
-	}
-	if err := cc.UpdateState(resolver.State{Endpoints: endpoints}); err != nil {
-		return nil, err
-	}
-	return s, nil
-}
-
-// ResolveNow has nothing new to say.
-func (staticResolver) ResolveNow(resolver.ResolveNowOptions) {}
-
-// Close has nothing to end.
-func (staticResolver) Close() {}
