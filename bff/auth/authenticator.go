@@ -70,7 +70,7 @@ func New(ctx context.Context, config Config, o Options) (*Authenticator, error) 
 	}
 	client := o.HTTP
 	if client == nil {
-		client = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+		client = newClient()
 	}
 	memory, err := otter.New(&otter.Options[[sha256.Size]byte, verified]{MaximumSize: maxVerified})
 	if err != nil {
@@ -109,6 +109,15 @@ func New(ctx context.Context, config Config, o Options) (*Authenticator, error) 
 		a.wait.Go(func() { i.source.run(run) })
 	}
 	return a, nil
+}
+
+// newClient makes the client that fetches keys: every few minutes, so that no connection is kept, and from where config
+// says, so that no redirect is followed.
+func newClient() *http.Client {
+	return &http.Client{
+		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 }
 
 // Close ends the refreshing of keys and waits for it. Calling it again does nothing.

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -430,6 +431,33 @@ func TestKeyFile(t *testing.T) {
 	defer a.Close()
 	if _, err := a.Authenticate(t.Context(), Credentials{Bearer: s.sign(t, claimsAt(time.Now()), nil)}); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestOverHTTP fetches keys with the client that is used in earnest; a redirect is not followed.
+func TestOverHTTP(t *testing.T) {
+	t.Parallel()
+	s := newES256(t, "k1")
+	mux := http.NewServeMux()
+	mux.HandleFunc("/jwks.json", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(keySetOf(t, s)) })
+	mux.Handle("/moved", http.RedirectHandler("/jwks.json", http.StatusFound))
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	for path, want := range map[string]codes.Code{"/jwks.json": codes.OK, "/moved": codes.Unavailable} {
+		config := testConfig()
+		config.JWT[0].JWKSURI = server.URL + path
+		a, err := New(t.Context(), config, Options{Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		deadline := time.Now().Add(300 * time.Millisecond)
+		for a.Ready() != nil && time.Now().Before(deadline) {
+			time.Sleep(time.Millisecond)
+		}
+		if _, err := a.Authenticate(t.Context(), Credentials{Bearer: s.sign(t, claimsAt(time.Now()), nil)}); codeOf(err) != want {
+			t.Errorf("%s: %v, want %s", path, err, want)
+		}
+		a.Close()
 	}
 }
 

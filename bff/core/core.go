@@ -60,7 +60,7 @@ type Options struct {
 	Auth *auth.Authenticator
 	// Logger is told what no caller gets to see; nil discards it.
 	Logger *slog.Logger
-	// Metrics takes the core's metrics; nil registers them nowhere.
+	// Metrics takes the core's metrics, which cores share; nil registers them nowhere.
 	Metrics prometheus.Registerer
 	// Tracer traces calls; nil traces none.
 	Tracer trace.TracerProvider

@@ -295,10 +295,20 @@ portico_faults_total{blame="policy",rpc="` + getOrder + `"} 1
 	if problems, err := testutil.GatherAndLint(reg); err != nil || len(problems) > 0 {
 		t.Errorf("lint: %v, %v", problems, err)
 	}
+	// The core of the next configuration counts on.
+	after := newShop(t, func(o *Options) { o.Metrics = reg })
+	if _, err := after.get(as(t.Context(), ""), t, getProduct, ""); err != nil {
+		t.Fatal(err)
+	}
+	if got := testutil.ToFloat64(s.metrics.calls.WithLabelValues("mobile", getProduct, "OK")); got != 3 {
+		t.Errorf("%v calls after a reload, want 3", got)
+	}
+	clash := prometheus.NewRegistry()
+	clash.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "portico_calls_total", Help: "Another."}))
 	o := shopOptions(t)
-	o.Next, o.Metrics = s.next, reg
+	o.Next, o.Metrics = s.next, clash
 	if _, err := New(o); err == nil {
-		t.Error("metrics were registered twice")
+		t.Error("a metric of another kind was taken for ours")
 	}
 }
 

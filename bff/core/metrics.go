@@ -1,6 +1,7 @@
 package core
 
 import (
+	"errors"
 	"fmt"
 	"sync/atomic"
 
@@ -22,7 +23,7 @@ type metrics struct {
 	streams  *prometheus.GaugeVec
 }
 
-// newMetrics registers the metrics with r; nil registers them nowhere.
+// newMetrics registers the metrics with r; nil registers them nowhere. Cores with the same r share their metrics.
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -51,12 +52,25 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.calls, m.duration, m.faults, m.cache, m.limits, m.auth, m.streams} {
-		if err := r.Register(c); err != nil {
-			return nil, fmt.Errorf("registering metrics: %w", err)
+	return m, errors.Join(
+		register(r, &m.calls), register(r, &m.duration), register(r, &m.faults), register(r, &m.cache),
+		register(r, &m.limits), register(r, &m.auth), register(r, &m.streams),
+	)
+}
+
+// register registers a metric. If one like it is there already, of a core that this one will replace, the two share it.
+func register[C prometheus.Collector](r prometheus.Registerer, metric *C) error {
+	err := r.Register(*metric)
+	if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
+		if existing, ok := already.ExistingCollector.(C); ok {
+			*metric = existing
+			return nil
 		}
 	}
-	return m, nil
+	if err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
+	return nil
 }
 
 // called counts the end of a call.

@@ -190,9 +190,6 @@ func From(err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
-	if p, ok := errors.AsType[pointed](err); ok {
-		return New(codes.InvalidArgument, "the request is malformed", WithCause(err), WithViolation(p.JSONPointer(), p.Error()))
-	}
 	if errors.Is(err, context.Canceled) {
 		return New(codes.Canceled, "the request was cancelled", WithCause(err), WithBlame(Client))
 	}
@@ -203,13 +200,6 @@ func From(err error) *Error {
 		return FromUpstream(err)
 	}
 	return New(codes.Internal, generic(codes.Internal), WithCause(err), WithBlame(Config))
-}
-
-// pointed is an error about one value of the client's document, such as a syntax error of package wire. Its text is
-// written for clients.
-type pointed interface {
-	error
-	JSONPointer() string
 }
 
 // blameOf is who is to blame for a code that we give ourselves.
