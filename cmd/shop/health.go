@@ -45,7 +45,7 @@ plain HTTP server such as the issuer. The exit status is 0 if it is well, 1 if n
 	identity.register(cmd)
 	cmd.Flags().StringVar(&address, "url", "", "URL that must answer 200")
 	cmd.MarkFlagsOneRequired("workload-api", "identity-dir", "url")
-	cmd.Flags().StringVar(&target, "target", "127.0.0.1:7000", "gRPC target of the service")
+	cmd.Flags().StringVar(&target, "target", "127.0.0.1:7001", "gRPC target of the service")
 	cmd.Flags().StringVar(&expect, "expect", "", "SPIFFE id that the service must have (default: the same as the own one)")
 	cmd.Flags().StringVar(&service, "service", "", "name of the gRPC service (default: the server as a whole)")
 	cmd.Flags().DurationVar(&timeout, "timeout", 3*time.Second, "how long to wait for the answer")

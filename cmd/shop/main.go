@@ -32,8 +32,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 services talk to one another over mutual TLS with SPIFFE identities, which "shop ca"
 issues. For development only: "shop ca" and "shop issuer" give anybody any name.`,
 		Example: `  shop ca --sockets /run/shop/agent &
-  shop issuer --data data --listen 127.0.0.1:7070 &
-  shop catalog --data data --listen 127.0.0.1:7001 --workload-api unix:///run/shop/agent/catalog.sock
+  shop issuer --data data &
+  shop catalog --data data --workload-api unix:///run/shop/agent/catalog.sock
   shop issuer token --data data --subject usr-0003 --role customer`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -41,8 +41,8 @@ issues. For development only: "shop ca" and "shop issuer" give anybody any name.
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(serviceCommands()...)
-	root.AddCommand(issuerCommand(), caCommand(), healthCommand())
+	root.AddCommand(serviceCommands()...)                          //nolint:contextcheck // cobra hands ctx to the command that runs
+	root.AddCommand(issuerCommand(), caCommand(), healthCommand()) //nolint:contextcheck // as above
 	return root.ExecuteContext(ctx)
 }
 

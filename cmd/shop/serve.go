@@ -29,14 +29,14 @@ const identityTimeout = 30 * time.Second
 // serveFlags are the flags of every service.
 type serveFlags struct {
 	identity                            identityFlags
-	listen, data, policy, otlp, metrics string
+	data, listen, policy, otlp, metrics string
 	grace                               time.Duration
 }
 
-func (f *serveFlags) register(cmd *cobra.Command) {
+func (f *serveFlags) register(cmd *cobra.Command, listen string) {
 	f.identity.register(cmd)
 	cmd.MarkFlagsOneRequired("workload-api", "identity-dir")
-	cmd.Flags().StringVar(&f.listen, "listen", "127.0.0.1:7000", "address to take calls at; port 0 picks a free one, which the log tells")
+	cmd.Flags().StringVar(&f.listen, "listen", listen, "address to take calls at; port 0 picks a free one, which the log tells")
 	cmd.Flags().StringVar(&f.data, "data", "data", "folder of the service's file")
 	cmd.Flags().StringVar(&f.policy, "policy", "", "mesh policy file, read again when it changes (default: the built-in policy of the shop)")
 	cmd.Flags().StringVar(&f.otlp, "otlp", "", "host and port that takes traces by OTLP over gRPC without TLS (default: no traces)")
@@ -48,39 +48,39 @@ type runFunc func(ctx context.Context, o service.Options) error
 
 func serviceCommands() []*cobra.Command {
 	return []*cobra.Command{
-		serviceCommand(policy.Catalog, "Products and prices", catalog.Run),
-		serviceCommand(policy.Users, "Customers", users.Run),
-		serviceCommand(policy.Payments, "Charges and refunds, for orders alone", payments.Run),
-		serviceCommand(policy.Fleet, "Cold boxes, their readings and commands", fleet.Run),
+		serviceCommand(policy.Catalog, "127.0.0.1:7001", "Products and prices", catalog.Run),
+		serviceCommand(policy.Users, "127.0.0.1:7002", "Customers", users.Run),
 		ordersCommand(),
+		serviceCommand(policy.Payments, "127.0.0.1:7004", "Charges and refunds, for orders alone", payments.Run),
+		serviceCommand(policy.Fleet, "127.0.0.1:7005", "Cold boxes, their readings and commands", fleet.Run),
 	}
 }
 
 func ordersCommand() *cobra.Command {
 	var targets orders.Options
-	cmd := serviceCommand(policy.Orders, "Orders: checks prices at the catalog, charges payments",
+	cmd := serviceCommand(policy.Orders, "127.0.0.1:7003", "Orders: checks prices at the catalog, charges payments",
 		func(ctx context.Context, o service.Options) error {
 			targets.Options = o
 			return orders.Run(ctx, targets)
 		})
-	cmd.Example += " \\\n    --catalog 127.0.0.1:7001 --payments 127.0.0.1:7004"
-	cmd.Flags().StringVar(&targets.Catalog, "catalog", "dns:///catalog:7000", "gRPC target of the catalog")
-	cmd.Flags().StringVar(&targets.Payments, "payments", "dns:///payments:7000", "gRPC target of the payment service")
+	cmd.Example += " \\\n    --catalog dns:///catalog:7000 --payments dns:///payments:7000"
+	cmd.Flags().StringVar(&targets.Catalog, "catalog", "127.0.0.1:7001", "gRPC target of the catalog")
+	cmd.Flags().StringVar(&targets.Payments, "payments", "127.0.0.1:7004", "gRPC target of the payment service")
 	return cmd
 }
 
-func serviceCommand(name, short string, run runFunc) *cobra.Command {
+func serviceCommand(name, listen, short string, run runFunc) *cobra.Command {
 	var f serveFlags
 	cmd := &cobra.Command{
 		Use:     name,
 		Short:   short,
-		Example: "  shop " + name + " --data data --listen 127.0.0.1:7001 --workload-api unix:///run/shop/agent/" + name + ".sock",
+		Example: "  shop " + name + " --data data --workload-api unix:///run/shop/agent/" + name + ".sock",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return f.serve(cmd.Context(), name, run, newLogger(cmd))
 		},
 	}
-	f.register(cmd)
+	f.register(cmd, listen)
 	return cmd
 }
 
