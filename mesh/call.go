@@ -37,7 +37,7 @@ func (c *call) hasTried(h *outlier.Host) bool { return slices.Contains(c.tried, 
 func (ch *channel) unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	m := ch.mesh
 	plan := ch.plan()
-	rule := plan.rule(ctx, method)
+	rule, _ := plan.rule(ctx, method)
 	m.counts.calls.Add(1)
 	plan.budget.Deposit()
 

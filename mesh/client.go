@@ -104,7 +104,8 @@ type plan struct {
 	policy      *Policy
 	destination policy.Destination
 	budget      *budget.Budget
-	rules       []policy.RouteRule
+	host        string             // of the route, "" if there is none
+	rules       []policy.RouteRule // of the route
 	fallback    policy.RouteRule
 }
 
@@ -120,19 +121,7 @@ func (ch *channel) plan() *plan {
 	if last != nil && last.policy == inForce {
 		return last
 	}
-	next := &plan{policy: inForce, destination: policy.DefaultDestination(), fallback: policy.DefaultRule()}
-	for _, d := range inForce.file.Destinations {
-		if policy.Names(d.Host, ch.target) {
-			next.destination = d
-			break
-		}
-	}
-	for _, r := range inForce.file.Routes {
-		if slices.ContainsFunc(r.Hosts, func(host string) bool { return policy.Names(host, ch.target) }) {
-			next.rules = r.Rules
-			break
-		}
-	}
+	next := newPlan(inForce, ch.target)
 	if last != nil && last.destination.Budget == next.destination.Budget {
 		next.budget = last.budget
 	} else {
@@ -145,14 +134,33 @@ func (ch *channel) plan() *plan {
 	return next
 }
 
-// rule returns how a call is made.
-func (p *plan) rule(ctx context.Context, method string) *policy.RouteRule {
-	for i := range p.rules {
-		if p.rules[i].Matches(ctx, method, outgoing) {
-			return &p.rules[i]
+// newPlan finds what a policy says of a target; its budget is left to the caller.
+func newPlan(p *Policy, target string) *plan {
+	next := &plan{policy: p, destination: policy.DefaultDestination(), fallback: policy.DefaultRule()}
+	for _, d := range p.file.Destinations {
+		if policy.Names(d.Host, target) {
+			next.destination = d
+			break
 		}
 	}
-	return &p.fallback
+	for _, r := range p.file.Routes {
+		if at := slices.IndexFunc(r.Hosts, func(host string) bool { return policy.Names(host, target) }); at >= 0 {
+			next.host, next.rules = r.Hosts[at], r.Rules
+			break
+		}
+	}
+	return next
+}
+
+// rule returns how a call is made, and the place of the entry that says so; -1 is
+// the default.
+func (p *plan) rule(ctx context.Context, method string) (*policy.RouteRule, int) {
+	for i := range p.rules {
+		if p.rules[i].Matches(ctx, method, outgoing) {
+			return &p.rules[i], i
+		}
+	}
+	return &p.fallback, -1
 }
 
 // expected returns whom the server may be.

@@ -117,7 +117,7 @@ func TestDNSIsPolled(t *testing.T) {
 				t.Errorf("%s: calls reach %q, want %q", step.name, got, step.want)
 			}
 		}
-		if got := client.Stats(); got.DiscoveryErrors < 3 || len(seen.of(mesh.DiscoveryFailed)) != int(got.DiscoveryErrors) { //nolint:gosec // a small number
+		if got := client.Stats(); got.DiscoveryErrors < 3 || len(seen.of(mesh.DiscoveryFailed)) != int(got.DiscoveryErrors) {
 			t.Errorf("stats %+v, events %+v", got, seen.of(mesh.DiscoveryFailed))
 		}
 		if got := client.Stats().Endpoints; len(got) != 1 || got[0].Address != "10.0.0.2:7000" || !got[0].Ready {

@@ -182,6 +182,9 @@
 // With a TracerProvider there is a span for every attempt and every call served;
 // W3C trace context goes from caller to callee in any case.
 //
+// [Policy.Explain] says, without making a call, which rule would allow or deny it,
+// and which destination and route entry it would meet.
+//
 // # What it does not do
 //
 // It is no HTTP proxy, and knows no TCP. Rules are about callers, methods and

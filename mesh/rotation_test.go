@@ -107,7 +107,7 @@ func onLoopback(t *testing.T, server *mesh.Server) (string, grpc.DialOption) {
 func TestRotationOverAMinute(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		rotate(t, 10*time.Second, time.Minute, 10*time.Millisecond, inMemory)
+		rotate(t, 10*time.Second, time.Minute, 20*time.Millisecond, inMemory)
 	})
 }
 
@@ -115,7 +115,7 @@ func TestRotationOverAMinute(t *testing.T) {
 func TestRotationOfVeryShortCertificates(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		rotate(t, 2*time.Second, 20*time.Second, 3*time.Millisecond, inMemory)
+		rotate(t, 2*time.Second, 20*time.Second, 7*time.Millisecond, inMemory)
 	})
 }
 

@@ -79,6 +79,17 @@ func (c Conditions) Add(list ...codes.Code) Conditions {
 	return c
 }
 
+// Codes lists the set.
+func (c Conditions) Codes() []codes.Code {
+	var list []codes.Code
+	for code := range codes.Code(32) {
+		if c.Has(code) {
+			list = append(list, code)
+		}
+	}
+	return list
+}
+
 // DefaultDestination is what holds for a destination that no document names.
 func DefaultDestination() Destination {
 	return Destination{

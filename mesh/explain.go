@@ -1,0 +1,129 @@
+package mesh
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/portico-bff/portico/mesh/internal/authz"
+)
+
+// Query is a call to explain.
+type Query struct {
+	// Caller makes the call; a zero id leaves authorization out.
+	Caller spiffeid.ID
+	// Target is what the client was made for; "" leaves the client's side out.
+	Target string
+	// Method is the full method: "/pkg.Service/Method".
+	Method string
+	// Metadata is what the call carries.
+	Metadata metadata.MD
+}
+
+// Explanation says what a policy makes of a call.
+type Explanation struct {
+	Query Query
+
+	// Allowed is the server's answer. Policy is the Authorization that gave it,
+	// and Rule the place of its rule; "" and -1 if none matched, which denies.
+	Allowed bool
+	Policy  string
+	Rule    int
+
+	// Destination is the host of the Destination in use, "" for the defaults.
+	Destination  string
+	Identities   []spiffeid.ID
+	LoadBalancer string
+	// Route is the host by which the Route was found, Entry the place of its
+	// entry; "" and -1 for the defaults.
+	Route         string
+	Entry         int
+	Timeout       time.Duration
+	Retries       int
+	PerTryTimeout time.Duration
+	RetryOn       []codes.Code
+	// RetryRatio and MinRetriesPerSecond are the budget's.
+	RetryRatio, MinRetriesPerSecond float64
+}
+
+// Explain says what the policy makes of a call, without making it.
+func (p *Policy) Explain(q Query) Explanation {
+	e := Explanation{Query: q, Rule: -1, Entry: -1}
+	if !q.Caller.IsZero() {
+		ctx := metadata.NewIncomingContext(context.Background(), q.Metadata)
+		caller := authz.Principal{TrustDomain: q.Caller.TrustDomain().Name(), Path: q.Caller.Path()}
+		decision := p.matcher.Decide(ctx, caller, q.Method)
+		e.Allowed, e.Policy, e.Rule = decision.Allowed, decision.Policy, decision.Rule
+	}
+	if q.Target == "" {
+		return e
+	}
+	plan := newPlan(p, q.Target)
+	rule, entry := plan.rule(metadata.NewOutgoingContext(context.Background(), q.Metadata), q.Method)
+	e.Destination = plan.destination.Host
+	e.Identities = plan.destination.Identities
+	e.LoadBalancer = plan.destination.Balance.String()
+	e.Timeout = rule.Timeout
+	e.Retries = rule.Retries.Attempts
+	e.PerTryTimeout = rule.Retries.PerTryTimeout
+	e.RetryOn = rule.Retries.On.Codes()
+	e.RetryRatio, e.MinRetriesPerSecond = plan.destination.Budget.Ratio, plan.destination.Budget.MinPerSecond
+	if entry >= 0 {
+		e.Route, e.Entry = plan.host, entry
+	}
+	return e
+}
+
+// Explain says what the policy in force makes of a call, without making it.
+func (m *Mesh) Explain(q Query) Explanation { return m.policy.Load().Explain(q) }
+
+// String tells it in a few lines, for people.
+func (e Explanation) String() string {
+	var b strings.Builder
+	if !e.Query.Caller.IsZero() {
+		verdict := "denied"
+		if e.Allowed {
+			verdict = "allowed"
+		}
+		reason := "no rule allows it"
+		if e.Policy != "" {
+			reason = fmt.Sprintf("Authorization %q, rule %d", e.Policy, e.Rule+1)
+		}
+		fmt.Fprintf(&b, "%s from %s: %s (%s)\n", e.Query.Method, e.Query.Caller, verdict, reason)
+	}
+	if e.Query.Target == "" {
+		return b.String()
+	}
+	destination := "no Destination: defaults, and ExpectIdentity must pin the server"
+	if e.Destination != "" {
+		destination = fmt.Sprintf("Destination %q", e.Destination)
+	}
+	fmt.Fprintf(&b, "%s: %s\n", e.Query.Target, destination)
+	for _, id := range e.Identities {
+		fmt.Fprintf(&b, "  server: %s\n", id)
+	}
+	route := "no Route: defaults"
+	if e.Route != "" {
+		route = fmt.Sprintf("Route %q, entry %d", e.Route, e.Entry+1)
+	}
+	fmt.Fprintf(&b, "  balancing: %s\n  %s\n  timeout: %v\n", e.LoadBalancer, route, e.Timeout)
+	fmt.Fprintf(&b, "  retries: %d on %s, if the method is idempotent", e.Retries, codeList(e.RetryOn))
+	if e.PerTryTimeout > 0 {
+		fmt.Fprintf(&b, ", %v a try", e.PerTryTimeout)
+	}
+	fmt.Fprintf(&b, "\n  budget: %g retries a call, and %g a second\n", e.RetryRatio, e.MinRetriesPerSecond)
+	return b.String()
+}
+
+func codeList(list []codes.Code) string {
+	names := make([]string, len(list))
+	for i, code := range list {
+		names[i] = code.String()
+	}
+	return strings.Join(names, ", ")
+}

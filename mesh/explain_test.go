@@ -1,0 +1,138 @@
+package mesh_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/portico-bff/portico/mesh"
+)
+
+const explained = `
+kind: Authorization
+name: doors
+action: ALLOW
+rules:
+- from: [{source: {principals: [spiffe://shop.test/portico]}}]
+  to: [{operation: {paths: [/shop.orders.v1.OrderService/*]}}]
+---
+kind: Authorization
+name: no-drops
+action: DENY
+rules:
+- to: [{operation: {paths: [/shop.orders.v1.OrderService/Drop]}}]
+---
+kind: Destination
+host: orders
+identities: [spiffe://shop.test/orders]
+trafficPolicy: {loadBalancer: {simple: LEAST_REQUEST}}
+---
+kind: Route
+hosts: [orders]
+http:
+- match: [{headers: {x-canary: {exact: "true"}}}]
+  timeout: 1s
+  retries: {attempts: 3, perTryTimeout: 300ms, retryOn: 5xx}
+- match: [{uri: {prefix: /shop.orders.v1.OrderService/Get}}]
+  timeout: 2s
+`
+
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	policy := parsePolicy(t, explained)
+	caller := spiffeid.RequireFromString(portico)
+	base := mesh.Explanation{
+		Allowed: true, Policy: "doors", Rule: 0,
+		Destination: "orders", Identities: []spiffeid.ID{spiffeid.RequireFromString(orders)}, LoadBalancer: "LEAST_REQUEST",
+		Entry: -1, Timeout: 15 * time.Second, Retries: 2, RetryOn: []codes.Code{codes.Unavailable},
+		RetryRatio: 0.2, MinRetriesPerSecond: 10,
+	}
+	with := func(change func(*mesh.Explanation)) mesh.Explanation {
+		e := base
+		change(&e)
+		return e
+	}
+	tests := []struct {
+		name  string
+		query mesh.Query
+		want  mesh.Explanation
+	}{
+		{
+			"defaults of a known destination",
+			mesh.Query{Caller: caller, Target: "dns:///orders:7000", Method: "/shop.orders.v1.OrderService/List"},
+			base,
+		},
+		{
+			"by method",
+			mesh.Query{Caller: caller, Target: "dns:///orders:7000", Method: "/shop.orders.v1.OrderService/GetOrder"},
+			with(func(e *mesh.Explanation) { e.Route, e.Entry, e.Timeout = "orders", 1, 2*time.Second }),
+		},
+		{
+			"by metadata",
+			mesh.Query{Caller: caller, Target: "dns:///orders:7000", Method: "/shop.orders.v1.OrderService/GetOrder", Metadata: metadata.Pairs("x-canary", "true")},
+			with(func(e *mesh.Explanation) {
+				e.Route, e.Entry, e.Timeout, e.Retries, e.PerTryTimeout = "orders", 0, time.Second, 3, 300*time.Millisecond
+				e.RetryOn = []codes.Code{codes.Unknown, codes.Internal, codes.Unavailable, codes.DataLoss}
+			}),
+		},
+		{
+			"denied by a rule",
+			mesh.Query{Caller: caller, Target: "dns:///orders:7000", Method: "/shop.orders.v1.OrderService/Drop"},
+			with(func(e *mesh.Explanation) { e.Allowed, e.Policy = false, "no-drops" }),
+		},
+		{
+			"denied for want of a rule, at an unknown destination",
+			mesh.Query{Caller: caller, Target: "dns:///fleet:7000", Method: "/shop.fleet.v1.FleetService/Get"},
+			with(func(e *mesh.Explanation) {
+				e.Allowed, e.Policy, e.Rule = false, "", -1
+				e.Destination, e.Identities, e.LoadBalancer = "", nil, "ROUND_ROBIN"
+			}),
+		},
+		{
+			"the server's side alone",
+			mesh.Query{Caller: caller, Method: "/shop.orders.v1.OrderService/GetOrder"},
+			mesh.Explanation{Allowed: true, Policy: "doors", Entry: -1},
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			got := policy.Explain(test.query)
+			if diff := cmp.Diff(test.want, got, cmpopts.EquateComparable(spiffeid.ID{}), cmpopts.IgnoreFields(mesh.Explanation{}, "Query")); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+	m := join(t, newCA(t, "shop.test", time.Hour), "portico", mesh.Options{Policy: policy})
+	if got := m.Explain(tests[0].query); got.Policy != "doors" {
+		t.Errorf("the mesh explains %+v", got)
+	}
+}
+
+func ExamplePolicy_Explain() {
+	policy, err := mesh.ParsePolicy("mesh.yaml", []byte(explained))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Print(policy.Explain(mesh.Query{
+		Caller: spiffeid.RequireFromString("spiffe://shop.test/portico"),
+		Target: "dns:///orders:7000",
+		Method: "/shop.orders.v1.OrderService/GetOrder",
+	}))
+	// Output:
+	// /shop.orders.v1.OrderService/GetOrder from spiffe://shop.test/portico: allowed (Authorization "doors", rule 1)
+	// dns:///orders:7000: Destination "orders"
+	//   server: spiffe://shop.test/orders
+	//   balancing: LEAST_REQUEST
+	//   Route "orders", entry 2
+	//   timeout: 2s
+	//   retries: 2 on Unavailable, if the method is idempotent
+	//   budget: 0.2 retries a call, and 10 a second
+}
