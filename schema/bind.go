@@ -138,8 +138,11 @@ func (b *binder) object(def *ast.Definition, md protoreflect.MessageDescriptor, 
 func (b *binder) joined(o *object, fdef *ast.FieldDefinition, dir *ast.Directive, op ast.Operation) *field {
 	f := &field{def: fdef, owner: o}
 	c, row := b.call(o, fdef, dir, op)
-	if c == nil {
+	if row == nil {
 		return nil
+	}
+	if c == nil {
+		c = &call{method: b.method(dir, op)} // for the mistakes of the answer's types
 	}
 	f.call = c
 	typ := fdef.Type
@@ -370,6 +373,8 @@ func (b *binder) message(typ *ast.Type, md protoreflect.MessageDescriptor, pos *
 		return &output{typ: typ, absent: true, comp: &composite{
 			def: def, alternatives: []alternative{{object: b.object(def, md, pos)}},
 		}}
+	case !def.IsAbstractType():
+		return nil // noted before: no output type
 	default:
 		comp := b.abstract(def, md, pos)
 		if comp == nil {

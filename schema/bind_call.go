@@ -16,7 +16,8 @@ import (
 // defaultBatch is how many keys go into one call unless the binding says so.
 const defaultBatch = 100
 
-// call binds a field's @grpc. It returns the message that the field's value is read from: the answer, or a batch's row.
+// call binds a field's @grpc. It returns the message that the field's value is read from: the answer, or a batch's row;
+// nil if that is not known. If the call is nil but the message is not, the request is wrong but the answer can be bound.
 func (b *binder) call(o *object, fdef *ast.FieldDefinition, dir *ast.Directive, op ast.Operation) (*call, protoreflect.MessageDescriptor) {
 	m := b.method(dir, op)
 	if m == nil {
@@ -43,7 +44,10 @@ func (b *binder) call(o *object, fdef *ast.FieldDefinition, dir *ast.Directive, 
 	case o.md != nil && m.Unary():
 		b.warn(fdef.Position, "%s.%s calls %s once for each %s: N+1 calls where a batch method would do", o.def.Name, fdef.Name, m.Name, o.def.Name)
 	}
-	ok = binding.rest(c.request, m.Input) && ok
+	ok = ok && binding.rest(c.request, m.Input)
+	if !ok && arg == nil {
+		return nil, row
+	}
 	if !ok {
 		return nil, nil
 	}
@@ -52,9 +56,7 @@ func (b *binder) call(o *object, fdef *ast.FieldDefinition, dir *ast.Directive, 
 
 func (b *binder) warn(pos *ast.Position, format string, args ...any) {
 	w := Warning{Message: fmt.Sprintf(format, args...)}
-	if pos != nil {
-		w.Line, w.Column, w.File = pos.Line, pos.Column, pos.Src.Name
-	}
+	w.File, w.Line, w.Column = place(pos)
 	if !slices.Contains(b.warnings, w) {
 		b.warnings = append(b.warnings, w)
 	}

@@ -64,14 +64,34 @@ type mistakes struct {
 // add notes a mistake at a position and returns it so that expected and nearest can be chained.
 func (ms *mistakes) add(pos *ast.Position, format string, args ...any) *Mistake {
 	m := &Mistake{What: fmt.Sprintf(format, args...)}
-	if pos != nil {
-		m.Line, m.Column = pos.Line, pos.Column
-		if pos.Src != nil {
-			m.File = pos.Src.Name
-		}
-	}
+	m.File, m.Line, m.Column = place(pos)
 	ms.list = append(ms.list, m)
 	return m
+}
+
+// place tells where a token begins. gqlparser's own column is that of a string's first character and of a directive's
+// name; this one is that of the quote and of the @.
+func place(pos *ast.Position) (file string, line, column int) {
+	if pos == nil || pos.Src == nil {
+		return "", 0, 0
+	}
+	line, column = 1, 1
+	at, before := 0, rune(0)
+	for _, r := range pos.Src.Input {
+		if at == pos.Start {
+			break
+		}
+		column++
+		if r == '\n' {
+			line, column = line+1, 1
+		}
+		before = r
+		at++
+	}
+	if before == '@' {
+		column--
+	}
+	return pos.Src.Name, line, column
 }
 
 func (m *Mistake) expect(format string, args ...any) *Mistake {
