@@ -68,7 +68,7 @@ func (p *Playground) replace(editor, text string) {
 // Tabs lists the names of the tabs: those of their operations.
 func (p *Playground) Tabs() []string {
 	p.tb.Helper()
-	text := string(p.Eval(`[...document.querySelectorAll("[role=tab]")].map(t => t.textContent.trim()).join("\n")`))
+	text := string(p.Eval(`[...document.querySelectorAll(".graphiql-tab-button")].map(t => t.textContent.trim()).join("\n")`))
 	names, err := strconv.Unquote(text)
 	if err != nil {
 		p.tb.Fatalf("read the tabs: %s", text)
@@ -79,10 +79,10 @@ func (p *Playground) Tabs() []string {
 // SelectTab shows the tab of a name, such as that of a saved operation.
 func (p *Playground) SelectTab(name string) {
 	p.tb.Helper()
-	tab := `[...document.querySelectorAll("[role=tab]")].find(t => t.textContent.trim() == ` + strconv.Quote(name) + `)`
+	tab := `[...document.querySelectorAll(".graphiql-tab-button")].find(t => t.textContent.trim() == ` + strconv.Quote(name) + `)`
 	p.WaitFor(tab, uiTimeout)
 	p.ClickElement(tab)
-	p.WaitFor(tab+`?.getAttribute("aria-selected") == "true"`, uiTimeout)
+	p.WaitFor(tab+`?.closest("[role=tab]").getAttribute("aria-selected") == "true"`, uiTimeout)
 }
 
 // Run clicks on the execute button. A running subscription is stopped by it.

@@ -185,7 +185,8 @@ func (p *Page) Errors() []string {
 	return slices.Clone(p.errors)
 }
 
-// Requests lists the URLs that the page has asked for so far, WebSockets included.
+// Requests lists the URLs that the page has asked for so far, WebSockets included; not what it holds itself, in data:
+// and blob: URLs.
 func (p *Page) Requests() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -213,6 +214,7 @@ func (p *Page) event(method string, params json.RawMessage) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
+	case strings.HasPrefix(e.Request.URL, "data:"), strings.HasPrefix(e.Request.URL, "blob:"):
 	case method == "Network.requestWillBeSent":
 		p.requests = append(p.requests, e.Request.URL)
 	case method == "Network.webSocketCreated":
