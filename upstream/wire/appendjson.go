@@ -1,7 +1,9 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"math"
 	"strconv"
 	"unicode/utf8"
@@ -11,30 +13,55 @@ const hexDigits = "0123456789abcdef"
 
 // AppendJSONString appends s as a JSON string. Bytes that are no UTF-8 become U+FFFD.
 func AppendJSONString(dst, s []byte) []byte {
+	out, ok := appendValidString(dst, s)
+	if !ok {
+		out, _ = appendValidString(dst, bytes.ToValidUTF8(s, []byte("\uFFFD")))
+	}
+	return out
+}
+
+// plain says which bytes stand for themselves in a JSON string; those beyond ASCII are checked apart.
+func plain(c byte) bool { return c >= ' ' && c != '"' && c != '\\' && c < utf8.RuneSelf }
+
+// appendValidString appends s as a JSON string. It reports whether s is UTF-8.
+func appendValidString(dst, s []byte) ([]byte, bool) {
 	dst = append(dst, '"')
-	start := 0
-	for i := 0; i < len(s); {
-		c := s[i]
-		if c >= ' ' && c != '"' && c != '\\' && c < utf8.RuneSelf {
-			i++
-			continue
+	start, i := 0, 0
+	for i < len(s) {
+		// Eight bytes at once, as long as there is none that needs a closer look.
+		for len(s)-i >= 8 && plainWord(binary.LittleEndian.Uint64(s[i:])) {
+			i += 8
 		}
-		if c >= utf8.RuneSelf {
+		if i == len(s) {
+			break
+		}
+		c := s[i]
+		switch {
+		case plain(c):
+			i++
+		case c >= utf8.RuneSelf:
 			r, n := utf8.DecodeRune(s[i:])
 			if r == utf8.RuneError && n == 1 {
-				dst = append(append(dst, s[start:i]...), "\uFFFD"...)
-				start = i + 1
+				return dst, false
 			}
 			i += n
-			continue
+		default:
+			dst = appendEscape(append(dst, s[start:i]...), c)
+			i++
+			start = i
 		}
-		dst = append(dst, s[start:i]...)
-		dst = appendEscape(dst, c)
-		i++
-		start = i
 	}
-	dst = append(dst, s[start:]...)
-	return append(dst, '"')
+	return append(append(dst, s[start:]...), '"'), true
+}
+
+// plainWord reports whether all eight bytes of w are plain. It may say no if they are.
+func plainWord(w uint64) bool {
+	const (
+		ones = 0x0101010101010101
+		high = 0x8080808080808080
+	)
+	quote, slash := w^ones*'"', w^ones*'\\'
+	return (w|(w-ones*' ')|(quote-ones)|(slash-ones))&high == 0
 }
 
 // appendEscape appends the escape sequence of a character that must not stand in a JSON string.

@@ -3,131 +3,404 @@ package wire
 import (
 	"fmt"
 	"slices"
+	"strconv"
+	"sync"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/types/dynamicpb"
 )
 
 // Canonicalizer turns any encoding of messages of one type into the canonical one. It is immutable and safe for
 // concurrent use.
 type Canonicalizer struct {
-	md protoreflect.MessageDescriptor
-	o  ParseOptions
+	o     ParseOptions
+	types *types
+	root  *layout
+	pool  *sync.Pool // of *canon
 }
 
 // NewCanonicalizer compiles a canonicalizer for md.
 func NewCanonicalizer(md protoreflect.MessageDescriptor, o ParseOptions) (*Canonicalizer, error) {
-	return &Canonicalizer{md: md, o: o.withDefaults()}, nil
+	o = o.withDefaults()
+	t := newTypes(o.Resolver)
+	return newCanonicalizer(t, t.layout(md), o), nil
+}
+
+func newCanonicalizer(t *types, root *layout, o ParseOptions) *Canonicalizer {
+	return &Canonicalizer{o: o, types: t, root: root, pool: &sync.Pool{New: func() any { return new(canon) }}}
 }
 
 // Append appends the canonical encoding of msg to dst. If msg is no valid message, or lacks a required field, the
 // error wraps [ErrInvalid].
 func (c *Canonicalizer) Append(dst, msg []byte) ([]byte, error) {
+	return c.append(dst, msg, c.root, false)
+}
+
+// append canonicalizes a message of any type. partial says that required fields may be missing.
+func (c *Canonicalizer) append(dst, msg []byte, l *layout, partial bool) ([]byte, error) {
 	if len(msg) > c.o.MaxBytes {
 		return dst, fmt.Errorf("%w: longer than %d bytes", ErrInvalid, c.o.MaxBytes)
 	}
-	m := dynamicpb.NewMessage(c.md)
-	err := proto.UnmarshalOptions{Resolver: c.o.Resolver, DiscardUnknown: true, RecursionLimit: c.o.MaxDepth}.Unmarshal(msg, m)
-	if err != nil {
-		return dst, fmt.Errorf("%w: %w", ErrInvalid, err)
+	s, ok := c.pool.Get().(*canon)
+	if !ok {
+		s = new(canon)
 	}
-	return appendMessage(dst, m)
+	s.out, s.types, s.partial = dst, c.types, partial
+	s.segments, s.found = s.segments[:0], s.found[:0]
+	err := s.message(l, msg, c.o.MaxDepth)
+	out := s.out
+	s.out, s.types = nil, nil
+	if cap(s.moved) <= maxKept && cap(s.segments)+cap(s.found) <= maxKept/8 {
+		clear(s.found[:cap(s.found)])
+		c.pool.Put(s)
+	}
+	if err != nil {
+		return dst, err
+	}
+	return out, nil
 }
 
-// appendMessage appends the fields of m in the order of their numbers.
-func appendMessage(dst []byte, m protoreflect.Message) ([]byte, error) {
-	var fields []protoreflect.FieldDescriptor
-	m.Range(func(fd protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
-		fields = append(fields, fd)
-		return true
-	})
-	slices.SortFunc(fields, func(a, b protoreflect.FieldDescriptor) int { return int(a.Number()) - int(b.Number()) })
-	for _, fd := range fields {
-		var err error
-		if dst, err = appendField(dst, fd, m.Get(fd)); err != nil {
-			return dst, err
+// canon is the state of canonicalizing one message.
+type canon struct {
+	writer
+	types   *types
+	found   []occurrence // of the messages being read, the innermost last
+	partial bool
+}
+
+// occurrence is one appearance of a known field. A field may have several.
+type occurrence struct {
+	f      *field
+	value  []byte // what follows the tag; the content alone of strings, bytes, messages and packed scalars
+	packed bool
+	dead   bool // a later member of its oneof replaces it
+}
+
+// message appends the canonical encoding of msg.
+func (s *canon) message(l *layout, msg []byte, depth int) error {
+	if depth <= 0 {
+		return errDepth()
+	}
+	base := len(s.found)
+	if err := s.scan(l, msg); err != nil {
+		return err
+	}
+	found := s.found[base:]
+	byNumber := func(a, b occurrence) int { return int(a.f.num) - int(b.f.num) }
+	if !slices.IsSortedFunc(found, byNumber) {
+		slices.SortStableFunc(found, byNumber)
+	}
+	required := 0
+	for end := len(s.found); base < end; {
+		from := base
+		f := s.found[from].f
+		for base < end && s.found[base].f == f {
+			base++
+		}
+		if f.required {
+			required++
+		}
+		if err := s.field(f, from, base, depth); err != nil {
+			return err
 		}
 	}
-	return dst, nil
+	if required < len(l.required) && !s.partial {
+		return fmt.Errorf("%w: %s lacks a required field", ErrInvalid, l.md.FullName())
+	}
+	return nil
 }
 
-func appendField(dst []byte, fd protoreflect.FieldDescriptor, v protoreflect.Value) ([]byte, error) {
-	var err error
-	switch {
-	case fd.IsList():
-		if fd.IsPacked() {
-			var packed []byte
-			for i := range v.List().Len() {
-				if packed, err = appendSingle(packed, fd, v.List().Get(i)); err != nil {
-					return dst, err
+// scan finds the occurrences of known fields.
+func (s *canon) scan(l *layout, msg []byte) error {
+	base := len(s.found)
+	for len(msg) > 0 {
+		num, typ, n := protowire.ConsumeTag(msg)
+		if n < 0 {
+			return errTruncated()
+		}
+		m := protowire.ConsumeFieldValue(num, typ, msg[n:])
+		if m < 0 {
+			return errTruncated()
+		}
+		value := msg[n : n+m]
+		msg = msg[n+m:]
+		f := s.types.find(l, num)
+		if f == nil || !f.takes(typ) {
+			continue
+		}
+		o := occurrence{f: f, value: f.content(value, typ), packed: typ != f.wire}
+		if f.utf8 && !utf8.Valid(o.value) {
+			return errUTF8(f)
+		}
+		if len(f.siblings) > 0 {
+			for i := range s.found[base:] {
+				if other := &s.found[base+i]; other.f != f && other.f.oneof == f.oneof {
+					other.dead = true
 				}
 			}
-			return protowire.AppendBytes(protowire.AppendTag(dst, fd.Number(), protowire.BytesType), packed), nil
 		}
-		for i := range v.List().Len() {
-			if dst, err = appendTagged(dst, fd, v.List().Get(i)); err != nil {
-				return dst, err
-			}
-		}
-		return dst, nil
-	case fd.IsMap():
-		keys := make([]protoreflect.MapKey, 0, v.Map().Len())
-		v.Map().Range(func(k protoreflect.MapKey, _ protoreflect.Value) bool { keys = append(keys, k); return true })
-		slices.SortFunc(keys, compareKeys)
-		for _, k := range keys {
-			var entry []byte
-			if entry, err = appendTagged(entry, fd.MapKey(), k.Value()); err != nil {
-				return dst, err
-			}
-			if entry, err = appendTagged(entry, fd.MapValue(), v.Map().Get(k)); err != nil {
-				return dst, err
-			}
-			dst = protowire.AppendBytes(protowire.AppendTag(dst, fd.Number(), protowire.BytesType), entry)
-		}
-		return dst, nil
+		s.found = append(s.found, o)
 	}
-	return appendTagged(dst, fd, v)
+	return nil
 }
 
-func appendTagged(dst []byte, fd protoreflect.FieldDescriptor, v protoreflect.Value) ([]byte, error) {
-	dst = protowire.AppendTag(dst, fd.Number(), wireType(fd.Kind()))
-	dst, err := appendSingle(dst, fd, v)
-	if fd.Kind() == protoreflect.GroupKind {
-		dst = protowire.AppendTag(dst, fd.Number(), protowire.EndGroupType)
+// find finds a field or an extension by its number; nil if it is unknown.
+func (t *types) find(l *layout, num protowire.Number) *field {
+	if i := l.index(num); i >= 0 {
+		return &l.fields[i]
 	}
-	return dst, err
+	if l.extensible {
+		return t.extension(l.md, num)
+	}
+	return nil
 }
 
-// wireType is how values of a kind are encoded when they are not packed.
-func wireType(k protoreflect.Kind) protowire.Type {
-	switch k {
-	case protoreflect.Fixed32Kind, protoreflect.Sfixed32Kind, protoreflect.FloatKind:
-		return protowire.Fixed32Type
-	case protoreflect.Fixed64Kind, protoreflect.Sfixed64Kind, protoreflect.DoubleKind:
-		return protowire.Fixed64Type
-	case protoreflect.StringKind, protoreflect.BytesKind, protoreflect.MessageKind:
-		return protowire.BytesType
-	case protoreflect.GroupKind:
-		return protowire.StartGroupType
+// takes reports whether a value of a wire type is one of f rather than unknown.
+func (f *field) takes(typ protowire.Type) bool {
+	return typ == f.wire || typ == bytesType && f.packable
+}
+
+// content cuts the length or the end of a group from a field's value, which is well formed.
+func (f *field) content(value []byte, typ protowire.Type) []byte {
+	switch typ {
+	case protowire.BytesType:
+		content, _ := protowire.ConsumeBytes(value)
+		return content
+	case protowire.StartGroupType:
+		content, _ := protowire.ConsumeGroup(f.num, value)
+		return content
 	default:
-		return protowire.VarintType
+		return value
 	}
 }
 
-func appendSingle(dst []byte, fd protoreflect.FieldDescriptor, v protoreflect.Value) ([]byte, error) {
-	switch fd.Kind() {
-	case protoreflect.MessageKind:
-		m, err := appendMessage(nil, v.Message())
-		return protowire.AppendBytes(dst, m), err
-	case protoreflect.GroupKind:
-		return appendMessage(dst, v.Message())
-	case protoreflect.StringKind:
-		return protowire.AppendString(dst, v.String()), nil
-	case protoreflect.BytesKind:
-		return protowire.AppendBytes(dst, v.Bytes()), nil
-	default:
-		return appendBits(dst, fd.Kind(), bitsOf(fd.Kind(), v)), nil
+// field appends one field, whose occurrences are found[from:to].
+func (s *canon) field(f *field, from, to, depth int) error {
+	switch {
+	case f.isMap:
+		return s.mapping(f, from, to, depth)
+	case f.list && f.msg != nil:
+		for i := from; i < to; i++ {
+			if err := s.single(f, s.found[i].value, depth); err != nil {
+				return err
+			}
+		}
+		return nil
+	case f.list:
+		return s.list(f, from, to)
+	case f.msg != nil:
+		content, found, err := s.merged(f, from, to, depth)
+		if err != nil || !found {
+			return err
+		}
+		return s.single(f, content, depth)
 	}
+	if last := s.found[to-1]; !last.dead {
+		return s.scalar(f, last.value)
+	}
+	return nil
+}
+
+// merged puts the pieces of a message together that no other member of its oneof has replaced.
+func (s *canon) merged(f *field, from, to, depth int) (content []byte, found bool, err error) {
+	if to-from == 1 && !s.found[from].dead {
+		return s.found[from].value, true, nil
+	}
+	for i := from; i < to; i++ {
+		o := s.found[i]
+		if err := s.check(f.msg, o.value, depth); err != nil {
+			return nil, false, err
+		}
+		if !o.dead {
+			content, found = append(content, o.value...), true
+		}
+	}
+	return content, found, nil
+}
+
+// check canonicalizes a message only to see whether it is valid.
+func (s *canon) check(l *layout, msg []byte, depth int) error {
+	mark, partial := len(s.out), s.partial
+	s.partial = true
+	base := len(s.found)
+	err := s.message(l, msg, depth-1)
+	s.out, s.found, s.partial = s.out[:mark], s.found[:base], partial
+	return err
+}
+
+// single appends a message with its tag.
+func (s *canon) single(f *field, content []byte, depth int) error {
+	base := len(s.found)
+	s.out = protowire.AppendVarint(s.out, f.tag)
+	if f.wire == protowire.StartGroupType {
+		err := s.message(f.msg, content, depth-1)
+		s.found = s.found[:base]
+		s.out = protowire.AppendTag(s.out, f.num, protowire.EndGroupType)
+		return err
+	}
+	at := s.begin()
+	err := s.message(f.msg, content, depth-1)
+	s.found = s.found[:base]
+	s.end(at)
+	return err
+}
+
+// scalar appends a value that is no message with its tag, unless it is zero and need not be there.
+func (s *canon) scalar(f *field, value []byte) error {
+	if f.wire == bytesType {
+		if len(value) > 0 || f.presence {
+			s.out = protowire.AppendBytes(protowire.AppendVarint(s.out, f.tag), value)
+		}
+		return nil
+	}
+	raw, n := consumeRaw(value, f.kind)
+	if n < 0 {
+		return errTruncated()
+	}
+	if bits := decodeBits(f.kind, raw); bits != 0 || f.presence {
+		s.out = appendBits(protowire.AppendVarint(s.out, f.tag), f.kind, bits)
+	}
+	return nil
+}
+
+// list appends the elements of a repeated field of scalars.
+func (s *canon) list(f *field, from, to int) error {
+	start, at := len(s.out), 0
+	if f.packed {
+		s.out = protowire.AppendTag(s.out, f.num, bytesType)
+		at = s.begin()
+	}
+	for i := from; i < to; i++ {
+		value := s.found[i].value
+		if f.wire == bytesType {
+			s.out = protowire.AppendBytes(protowire.AppendVarint(s.out, f.tag), value)
+			continue
+		}
+		for len(value) > 0 {
+			raw, n := consumeRaw(value, f.kind)
+			if n < 0 {
+				return errTruncated()
+			}
+			value = value[n:]
+			if !f.packed {
+				s.out = protowire.AppendVarint(s.out, f.tag)
+			}
+			s.out = appendBits(s.out, f.kind, decodeBits(f.kind, raw))
+		}
+	}
+	switch {
+	case !f.packed:
+	case len(s.out) == at:
+		s.out = s.out[:start]
+	default:
+		s.end(at)
+	}
+	return nil
+}
+
+// mapping appends the entries of a map, sorted by key; of equal keys the last one.
+func (s *canon) mapping(f *field, from, to, depth int) error {
+	base, top := len(s.segments), len(s.out)
+	for i := from; i < to; i++ {
+		if err := s.entry(f, s.found[i].value, depth-1); err != nil {
+			return err
+		}
+	}
+	s.sortEntries(base, top, f.key.kind == protoreflect.StringKind)
+	return nil
+}
+
+// entry appends one entry of a map, with both its key and its value.
+func (s *canon) entry(f *field, content []byte, depth int) error {
+	if depth <= 0 {
+		return errDepth()
+	}
+	key, value, err := s.splitEntry(f, content, depth)
+	if err != nil {
+		return err
+	}
+	g := segment{start: len(s.out)}
+	s.out = protowire.AppendVarint(s.out, f.tag)
+	at := s.begin()
+	s.out = protowire.AppendVarint(s.out, f.key.tag)
+	if f.key.wire == bytesType {
+		s.out = protowire.AppendBytes(s.out, key)
+		g.keyStart, g.keyEnd = len(s.out)-len(key), len(s.out)
+	} else {
+		raw, n := consumeRaw(key, f.key.kind)
+		if n < 0 {
+			raw = 0
+		}
+		bits := decodeBits(f.key.kind, raw)
+		s.out = appendBits(s.out, f.key.kind, bits)
+		g.key = sortable(f.key.kind, bits)
+	}
+	switch {
+	case f.val.msg != nil:
+		err = s.single(f.val, value, depth)
+	case f.val.wire == bytesType:
+		s.out = protowire.AppendBytes(protowire.AppendVarint(s.out, f.val.tag), value)
+	default:
+		raw, n := consumeRaw(value, f.val.kind)
+		if n < 0 {
+			raw = 0
+		}
+		s.out = appendBits(protowire.AppendVarint(s.out, f.val.tag), f.val.kind, decodeBits(f.val.kind, raw))
+	}
+	moved := s.end(at)
+	g.keyStart, g.keyEnd, g.end = g.keyStart+moved, g.keyEnd+moved, len(s.out)
+	s.segments = append(s.segments, g)
+	return err
+}
+
+// splitEntry finds the key and the value of an entry: the last ones, or the pieces of a message put together. What is
+// missing is nil.
+func (s *canon) splitEntry(f *field, content []byte, depth int) (key, value []byte, err error) {
+	pieces := 0
+	for len(content) > 0 {
+		num, typ, n := protowire.ConsumeTag(content)
+		if n < 0 {
+			return nil, nil, errTruncated()
+		}
+		m := protowire.ConsumeFieldValue(num, typ, content[n:])
+		if m < 0 {
+			return nil, nil, errTruncated()
+		}
+		v := content[n : n+m]
+		content = content[n+m:]
+		switch {
+		case num == 1 && typ == f.key.wire:
+			key = f.key.content(v, typ)
+			if f.key.utf8 && !utf8.Valid(key) {
+				return nil, nil, errUTF8(f)
+			}
+		case num == 2 && typ == f.val.wire:
+			v = f.val.content(v, typ)
+			switch {
+			case f.val.utf8 && !utf8.Valid(v):
+				return nil, nil, errUTF8(f)
+			case f.val.msg == nil || pieces == 0:
+				value = v
+			default:
+				if pieces == 1 {
+					if err := s.check(f.val.msg, value, depth); err != nil {
+						return nil, nil, err
+					}
+				}
+				if err := s.check(f.val.msg, v, depth); err != nil {
+					return nil, nil, err
+				}
+				value = append(slices.Clip(value), v...)
+			}
+			pieces++
+		}
+	}
+	return key, value, nil
+}
+
+func errDepth() error { return fmt.Errorf("%w: nested too deep", ErrInvalid) }
+
+func errUTF8(f *field) error {
+	return fmt.Errorf("%w: %s is not UTF-8", ErrInvalid, strconv.Quote(string(f.fd.FullName())))
 }

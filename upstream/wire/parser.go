@@ -2,7 +2,6 @@ package wire
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -116,20 +115,9 @@ func (p *Parser) run(dst, json []byte, read func(*parse) *SyntaxError) ([]byte, 
 // parse is the state of reading one text.
 type parse struct {
 	lexer
-	p        *Parser
-	out      []byte
-	segments []segment // of the objects being read, the innermost last
-	moved    []byte    // scratch of sorting
-	partial  bool      // required fields may be missing, as within Any
-}
-
-// segment is a piece of out that holds one field, or one entry of a map.
-type segment struct {
-	key        uint64 // the field's number, or a map key's bits so that they sort right
-	start, end int
-	keyStart   int // of a string key of a map
-	keyEnd     int
-	nameAt     int // where its name stands in the text
+	writer
+	p       *Parser
+	partial bool // required fields may be missing, as within Any
 }
 
 // message reads a value of a message type.
@@ -182,7 +170,7 @@ func (s *parse) object(l *layout, depth int, inAny bool) *SyntaxError {
 		return err
 	}
 	var had, oneofs, set seen
-	base, sorted, guess := len(s.segments), true, 0
+	base, top, guess := len(s.segments), len(s.out), 0
 	for first := true; ; first = false {
 		more, err := s.next('}', first)
 		if err != nil {
@@ -238,16 +226,9 @@ func (s *parse) object(l *layout, depth int, inAny bool) *SyntaxError {
 		if len(s.out) == start {
 			continue
 		}
-		if n := len(s.segments); n > base && s.segments[n-1].key > uint64(f.num) {
-			sorted = false
-		}
 		s.segments = append(s.segments, segment{key: uint64(f.num), start: start, end: len(s.out)})
 	}
-	if !sorted {
-		slices.SortFunc(s.segments[base:], func(a, b segment) int { return int(a.key) - int(b.key) })
-		s.rearrange(s.segments[base:])
-	}
-	s.segments = s.segments[:base]
+	s.sortFields(base, top)
 	if !s.partial {
 		for _, i := range l.required {
 			if !set.has(i) {
@@ -289,17 +270,6 @@ func (s *parse) nameAt(at int) string {
 		return ""
 	}
 	return string(name)
-}
-
-// rearrange puts the pieces of out into the order of segs. Together they are the end of out.
-func (s *parse) rearrange(segs []segment) {
-	start := len(s.out)
-	s.moved = s.moved[:0]
-	for _, g := range segs {
-		start = min(start, g.start)
-		s.moved = append(s.moved, s.out[g.start:g.end]...)
-	}
-	copy(s.out[start:], s.moved)
 }
 
 // value reads the value of a field and appends it with its tag, or nothing where the canonical encoding has nothing. It
@@ -349,26 +319,6 @@ func (s *parse) single(f *field, depth int) (present, zero bool, err *SyntaxErro
 	return present, zero, err
 }
 
-// begin leaves room for a length of one byte.
-func (s *parse) begin() int {
-	s.out = append(s.out, 0)
-	return len(s.out)
-}
-
-// end writes the length of what was appended since begin, moving it if more room is needed.
-func (s *parse) end(at int) {
-	size := len(s.out) - at
-	if size < 0x80 {
-		s.out[at-1] = byte(size)
-		return
-	}
-	var length [10]byte
-	b := protowire.AppendVarint(length[:0], uint64(size))
-	s.out = append(s.out, b[1:]...)
-	copy(s.out[at-1+len(b):], s.out[at:at+size])
-	copy(s.out[at-1:], b)
-}
-
 // array reads a repeated field.
 func (s *parse) array(f *field, depth int) *SyntaxError {
 	if err := s.open('[', "an array"); err != nil {
@@ -411,7 +361,7 @@ func (s *parse) mapping(f *field, depth int) *SyntaxError {
 	if err := s.open('{', "an object"); err != nil {
 		return err
 	}
-	base := len(s.segments)
+	base, top := len(s.segments), len(s.out)
 	for first := true; ; first = false {
 		more, err := s.next('}', first)
 		if err != nil {
@@ -424,32 +374,9 @@ func (s *parse) mapping(f *field, depth int) *SyntaxError {
 			return err
 		}
 	}
-	segs := s.segments[base:]
-	text := f.key.kind == protoreflect.StringKind
-	compare := func(a, b segment) int {
-		if text {
-			return strings.Compare(string(s.out[a.keyStart:a.keyEnd]), string(s.out[b.keyStart:b.keyEnd]))
-		}
-		return cmpOrdered(a.key, b.key)
+	if g, twice := s.sortEntries(base, top, f.key.kind == protoreflect.StringKind); twice {
+		return (&SyntaxError{Found: "a key that was given before", Offset: g.nameAt}).in(s.nameAt(g.nameAt))
 	}
-	sorted := true
-	for i := 1; i < len(segs); i++ {
-		if c := compare(segs[i-1], segs[i]); c >= 0 {
-			sorted = false
-			break
-		}
-	}
-	if !sorted {
-		slices.SortStableFunc(segs, compare)
-		for i := 1; i < len(segs); i++ {
-			if compare(segs[i-1], segs[i]) == 0 {
-				at := segs[i].nameAt
-				return (&SyntaxError{Found: "a key that was given before", Offset: at}).in(s.nameAt(at))
-			}
-		}
-		s.rearrange(segs)
-	}
-	s.segments = s.segments[:base]
 	return nil
 }
 
@@ -482,9 +409,7 @@ func (s *parse) entry(f *field, depth int) *SyntaxError {
 		s.out = s.out[:g.start]
 		return nil
 	}
-	before := len(s.out)
-	s.end(at)
-	moved := len(s.out) - before
+	moved := s.end(at)
 	g.keyStart, g.keyEnd, g.end = g.keyStart+moved, g.keyEnd+moved, len(s.out)
 	s.segments = append(s.segments, g)
 	return nil

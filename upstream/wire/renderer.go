@@ -1,23 +1,18 @@
 package wire
 
 import (
-	"bytes"
-	"encoding/json"
-	"fmt"
-	"slices"
-	"strings"
+	"sync"
 
-	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/types/dynamicpb"
 )
 
-// Renderer appends the JSON of messages of one type. It is immutable and safe for concurrent use.
+// Renderer appends the JSON of messages of one type. It is immutable and safe for concurrent use. Required fields may be
+// missing from what it renders.
 type Renderer struct {
-	md  protoreflect.MessageDescriptor
-	sel *Selection
-	o   RenderOptions
+	programs *programs
+	root     *program
+	pool     *sync.Pool // of *render
 }
 
 // NewRenderer compiles a renderer of the selected fields of md, all of them if sel is nil.
@@ -27,205 +22,193 @@ func NewRenderer(md protoreflect.MessageDescriptor, sel *Selection, o RenderOpti
 	if err := checkSelection(md, sel); err != nil {
 		return nil, err
 	}
-	return &Renderer{md: md, sel: sel, o: o}, nil
-}
-
-func checkSelection(md protoreflect.MessageDescriptor, sel *Selection) error {
-	if sel == nil {
-		return nil
-	}
-	for _, f := range sel.Fields {
-		fd := md.Fields().ByName(f.Name)
-		if fd == nil {
-			return fmt.Errorf("%s has no field %q", md.FullName(), f.Name)
-		}
-		if f.Sub == nil {
-			continue
-		}
-		child := selectable(fd)
-		if child == nil {
-			return fmt.Errorf("nothing can be selected within %s", fd.FullName())
-		}
-		if err := checkSelection(child, f.Sub); err != nil {
-			return err
-		}
-	}
-	return nil
+	t := newTypes(o.Resolver)
+	p := &programs{o: o, types: t, whole: map[*layout]*program{}}
+	p.check = newCanonicalizer(t, nil, ParseOptions{MaxDepth: o.MaxDepth, MaxBytes: 1 << 31}.withDefaults())
+	root := p.compile(t.layout(md), sel)
+	return &Renderer{programs: p, root: root, pool: &sync.Pool{New: func() any { return new(render) }}}, nil
 }
 
 // Append appends the JSON of msg to dst. If msg is no valid message the error wraps [ErrInvalid], and what was appended
 // is of no use.
 func (r *Renderer) Append(dst, msg []byte) ([]byte, error) {
-	m := dynamicpb.NewMessage(r.md)
-	err := proto.UnmarshalOptions{AllowPartial: true, Resolver: r.o.Resolver, RecursionLimit: r.o.MaxDepth}.Unmarshal(msg, m)
-	if err != nil {
-		return dst, fmt.Errorf("%w: %w", ErrInvalid, err)
+	s, ok := r.pool.Get().(*render)
+	if !ok {
+		s = new(render)
 	}
-	return r.message(dst, m, r.sel)
+	s.programs, s.out = r.programs, dst
+	s.spans, s.entries = s.spans[:0], s.entries[:0]
+	err := s.message(r.root, msg, r.programs.o.MaxDepth)
+	out := s.out
+	s.out = nil
+	if cap(s.spans)+cap(s.entries) <= maxKept/8 {
+		r.pool.Put(s)
+	}
+	return out, err
 }
 
-func (r *Renderer) message(dst []byte, m protoreflect.Message, sel *Selection) ([]byte, error) {
-	if specialOf(m.Descriptor()) != notSpecial {
-		return r.plain(dst, m)
+// programs compiles programs and keeps those of whole messages. It is safe for concurrent use.
+type programs struct {
+	o     RenderOptions
+	types *types
+	check *Canonicalizer // tells whether what is not rendered is valid
+	mu    sync.Mutex
+	whole map[*layout]*program // guarded by mu
+	exts  sync.Map             // *field to the *program that renders this extension alone
+}
+
+// program renders the selected fields of one message type.
+type program struct {
+	l       *layout
+	outputs []output // in the order of the output
+	slots   int
+	dense   []lookup // by field number
+	far     map[protowire.Number]lookup
+	whole   bool // everything is selected, extensions too
+}
+
+// lookup is what is done with a field number.
+type lookup struct {
+	f      *field
+	slot   int   // -1 if the field is not rendered itself
+	clears []int // slots of the other members of its oneof
+}
+
+// output is one field of the output.
+type output struct {
+	f     *field
+	slot  int
+	first []byte   // the name and the colon
+	next  []byte   // the same after a comma
+	zero  []byte   // what stands for a missing value; nil if nothing does
+	sub   *program // of messages, and of the messages in maps
+}
+
+// all returns the program of all fields of a message.
+func (p *programs) all(l *layout) *program {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.compileWhole(l)
+}
+
+// compile compiles the selected fields of a message.
+func (p *programs) compile(l *layout, sel *Selection) *program {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.compileSelection(l, sel)
+}
+
+func (p *programs) compileWhole(l *layout) *program {
+	if prog := p.whole[l]; prog != nil {
+		return prog
 	}
-	type out struct {
-		fd  protoreflect.FieldDescriptor
-		as  string
-		sub *Selection
+	prog := &program{l: l, whole: true}
+	p.whole[l] = prog
+	fds := l.md.Fields()
+	sel := make([]Selected, fds.Len())
+	for i := range sel {
+		sel[i].Name = fds.Get(i).Name()
 	}
-	var outs []out
-	if sel != nil {
-		for _, f := range sel.Fields {
-			outs = append(outs, out{m.Descriptor().Fields().ByName(f.Name), f.As, f.Sub})
+	p.fill(prog, sel)
+	return prog
+}
+
+func (p *programs) compileSelection(l *layout, sel *Selection) *program {
+	if sel == nil {
+		return p.compileWhole(l)
+	}
+	prog := &program{l: l}
+	p.fill(prog, sel.Fields)
+	return prog
+}
+
+// fill adds the outputs.
+func (p *programs) fill(prog *program, sel []Selected) {
+	l := prog.l
+	slots := make([]int, len(l.fields))
+	for i := range slots {
+		slots[i] = -1
+	}
+	for _, s := range sel {
+		i := l.index(l.md.Fields().ByName(s.Name).Number())
+		if slots[i] < 0 {
+			slots[i] = prog.slots
+			prog.slots++
 		}
-	} else {
-		for i := range m.Descriptor().Fields().Len() {
-			outs = append(outs, out{m.Descriptor().Fields().Get(i), "", nil})
-		}
-		var exts []out
-		m.Range(func(fd protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
-			if fd.IsExtension() {
-				exts = append(exts, out{fd, "", nil})
+		prog.outputs = append(prog.outputs, p.output(&l.fields[i], slots[i], s.As, s.Sub))
+	}
+	prog.dense = make([]lookup, len(l.dense))
+	for i := range l.fields {
+		f := &l.fields[i]
+		look := lookup{f: f, slot: slots[i]}
+		for _, n := range f.siblings {
+			if slot := slots[l.index(n)]; slot >= 0 {
+				look.clears = append(look.clears, slot)
 			}
-			return true
-		})
-		slices.SortFunc(exts, func(a, b out) int { return strings.Compare(string(a.fd.FullName()), string(b.fd.FullName())) })
-		outs = append(outs, exts...)
-	}
-	dst = append(dst, '{')
-	first := true
-	for _, o := range outs {
-		if !m.Has(o.fd) && (!r.o.EmitDefaults || o.fd.HasPresence()) {
+		}
+		if look.slot < 0 && len(look.clears) == 0 {
 			continue
 		}
-		name := o.as
-		switch {
-		case name != "":
-		case r.o.ProtoNames:
-			name = o.fd.TextName()
-		default:
-			name = o.fd.JSONName()
+		if int(f.num) < len(prog.dense) {
+			prog.dense[f.num] = look
+			continue
 		}
-		if !first {
-			dst = append(dst, ',')
+		if prog.far == nil {
+			prog.far = map[protowire.Number]lookup{}
 		}
-		first = false
-		dst = AppendJSONString(dst, []byte(name))
-		dst = append(dst, ':')
-		var err error
-		if dst, err = r.value(dst, o.fd, m.Get(o.fd), o.sub); err != nil {
-			return dst, err
-		}
+		prog.far[f.num] = look
 	}
-	return append(dst, '}'), nil
 }
 
-func (r *Renderer) value(dst []byte, fd protoreflect.FieldDescriptor, v protoreflect.Value, sub *Selection) ([]byte, error) {
-	var err error
+// output compiles one field of the output.
+func (p *programs) output(f *field, slot int, as string, sub *Selection) output {
 	switch {
-	case fd.IsList():
-		dst = append(dst, '[')
-		for i := range v.List().Len() {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			if dst, err = r.single(dst, fd, v.List().Get(i), sub); err != nil {
-				return dst, err
-			}
-		}
-		return append(dst, ']'), nil
-	case fd.IsMap():
-		keys := make([]protoreflect.MapKey, 0, v.Map().Len())
-		v.Map().Range(func(k protoreflect.MapKey, _ protoreflect.Value) bool { keys = append(keys, k); return true })
-		slices.SortFunc(keys, compareKeys)
-		dst = append(dst, '{')
-		for i, k := range keys {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			dst = AppendJSONString(dst, []byte(k.String()))
-			dst = append(dst, ':')
-			if dst, err = r.single(dst, fd.MapValue(), v.Map().Get(k), sub); err != nil {
-				return dst, err
-			}
-		}
-		return append(dst, '}'), nil
+	case as != "":
+	case p.o.ProtoNames:
+		as = f.fd.TextName()
+	default:
+		as = f.json
 	}
-	return r.single(dst, fd, v, sub)
+	o := output{f: f, slot: slot}
+	o.next = append(AppendJSONString([]byte{','}, []byte(as)), ':')
+	o.first = o.next[1:]
+	if p.o.EmitDefaults && !f.presence {
+		o.zero = p.zero(f)
+	}
+	if msg := f.msg; msg != nil {
+		o.sub = p.compileSelection(msg, sub)
+	} else if f.isMap && f.val.msg != nil {
+		o.sub = p.compileSelection(f.val.msg, sub)
+	}
+	return o
 }
 
-func compareKeys(a, b protoreflect.MapKey) int {
-	switch x := a.Interface().(type) {
-	case bool:
-		switch {
-		case x == b.Bool():
-			return 0
-		case x:
-			return 1
-		}
-		return -1
-	case int32, int64:
-		return cmpOrdered(a.Int(), b.Int())
-	case uint32, uint64:
-		return cmpOrdered(a.Uint(), b.Uint())
-	}
-	return strings.Compare(a.String(), b.String())
-}
-
-func cmpOrdered[T int64 | uint64](a, b T) int {
+// zero is what stands for a missing field without presence.
+func (p *programs) zero(f *field) []byte {
 	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
+	case f.list:
+		return []byte("[]")
+	case f.isMap:
+		return []byte("{}")
 	}
-	return 0
+	s := render{programs: p}
+	if f.wire == bytesType {
+		return []byte(`""`)
+	}
+	s.scalar(f, 0)
+	return s.out
 }
 
-func (r *Renderer) single(dst []byte, fd protoreflect.FieldDescriptor, v protoreflect.Value, sub *Selection) ([]byte, error) {
-	switch fd.Kind() {
-	case protoreflect.MessageKind, protoreflect.GroupKind:
-		return r.message(dst, v.Message(), sub)
-	case protoreflect.BoolKind:
-		return fmt.Appendf(dst, "%t", v.Bool()), nil
-	case protoreflect.Int32Kind, protoreflect.Sint32Kind, protoreflect.Sfixed32Kind:
-		return fmt.Appendf(dst, "%d", v.Int()), nil
-	case protoreflect.Uint32Kind, protoreflect.Fixed32Kind:
-		return fmt.Appendf(dst, "%d", v.Uint()), nil
-	case protoreflect.Int64Kind, protoreflect.Sint64Kind, protoreflect.Sfixed64Kind, protoreflect.Uint64Kind, protoreflect.Fixed64Kind:
-		if r.o.NumericInt64 {
-			return append(dst, v.String()...), nil
-		}
-		return append(append(append(dst, '"'), v.String()...), '"'), nil
-	case protoreflect.FloatKind:
-		return AppendJSONFloat(dst, v.Float(), 32), nil
-	case protoreflect.DoubleKind:
-		return AppendJSONFloat(dst, v.Float(), 64), nil
-	case protoreflect.StringKind:
-		return AppendJSONString(dst, []byte(v.String())), nil
-	case protoreflect.BytesKind:
-		return AppendJSONBytes(dst, v.Bytes()), nil
-	case protoreflect.EnumKind:
-		if fd.Enum().FullName() == "google.protobuf.NullValue" {
-			return append(dst, "null"...), nil
-		}
-		if ev := fd.Enum().Values().ByNumber(v.Enum()); ev != nil && !r.o.NumericEnums {
-			return AppendJSONString(dst, []byte(ev.Name())), nil
-		}
-		return fmt.Appendf(dst, "%d", v.Enum()), nil
+// extension returns the program that renders one extension of a message alone.
+func (p *programs) extension(l *layout, f *field) *program {
+	if prog, ok := p.exts.Load(f); ok {
+		known, _ := prog.(*program)
+		return known
 	}
-	return dst, fmt.Errorf("%w: kind %v", ErrInvalid, fd.Kind())
-}
-
-func (r *Renderer) plain(dst []byte, m protoreflect.Message) ([]byte, error) {
-	b, err := protojson.MarshalOptions{AllowPartial: true, EmitDefaultValues: r.o.EmitDefaults, UseProtoNames: r.o.ProtoNames,
-		UseEnumNumbers: r.o.NumericEnums, Resolver: r.o.Resolver}.Marshal(m.Interface())
-	if err != nil {
-		return dst, fmt.Errorf("%w: %w", ErrInvalid, err)
-	}
-	var out bytes.Buffer
-	if err := json.Compact(&out, b); err != nil {
-		return dst, err
-	}
-	return append(dst, out.Bytes()...), nil
+	p.mu.Lock()
+	prog := &program{l: l, slots: 1, outputs: []output{p.output(f, 0, "", nil)}}
+	p.mu.Unlock()
+	prog.far = map[protowire.Number]lookup{f.num: {f: f}}
+	p.exts.Store(f, prog)
+	return prog
 }

@@ -201,3 +201,27 @@ func names(md protoreflect.MessageDescriptor) []string {
 	}
 	return out
 }
+
+// checkSelection reports the first name of a selection that is no field.
+func checkSelection(md protoreflect.MessageDescriptor, sel *Selection) error {
+	if sel == nil {
+		return nil
+	}
+	for _, f := range sel.Fields {
+		fd := md.Fields().ByName(f.Name)
+		if fd == nil {
+			return fmt.Errorf("%s has no field %q", md.FullName(), f.Name)
+		}
+		if f.Sub == nil {
+			continue
+		}
+		child := selectable(fd)
+		if child == nil {
+			return fmt.Errorf("nothing can be selected within %s", fd.FullName())
+		}
+		if err := checkSelection(child, f.Sub); err != nil {
+			return err
+		}
+	}
+	return nil
+}
