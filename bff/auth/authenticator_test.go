@@ -42,7 +42,7 @@ func TestGoodTokens(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	ec, ed := newES256(t, "ec"), newEd25519(t, "ed")
-	rs, ps := newRSA(t, "rs", jwa.RS256(), 2048), newRSA(t, "ps", jwa.PS256(), 2048)
+	rs, ps := newRSA(t, "rs", jwa.RS256()), newRSA(t, "ps", jwa.PS256())
 	a := newAuthenticator(t, testConfig(), &issuerServer{body: keySetOf(t, ec, ed, rs, ps)})
 	for _, s := range []signer{ec, ed, rs, ps} {
 		for range 2 { // the second time from memory
@@ -64,7 +64,7 @@ func TestAttacks(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	good, stranger := newES256(t, "k1"), newES256(t, "k1")
-	rs := newRSA(t, "rs", jwa.RS256(), 2048)
+	rs := newRSA(t, "rs", jwa.RS256())
 	weak, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {
 		t.Fatal(err)
@@ -196,7 +196,7 @@ func TestSingleKeyNeedsNoID(t *testing.T) {
 // TestKeyIsForOneAlgorithm: a key that says which algorithm it is for is used with no other.
 func TestKeyIsForOneAlgorithm(t *testing.T) {
 	t.Parallel()
-	ps := newRSA(t, "k1", jwa.PS256(), 2048)
+	ps := newRSA(t, "k1", jwa.PS256())
 	set := strings.Replace(string(keySetOf(t, ps)), `"kid"`, `"alg":"PS256","kid"`, 1)
 	a := newAuthenticator(t, testConfig(), &issuerServer{body: []byte(set)})
 	claims := claimsAt(time.Now())

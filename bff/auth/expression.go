@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"time"
 
@@ -212,7 +213,7 @@ func costText(units uint64) string {
 	if units == math.MaxUint64 {
 		return "no bound on the"
 	}
-	return fmt.Sprint(units)
+	return strconv.FormatUint(units, 10)
 }
 
 // sizes estimates the sizes of what requests bring, so that a rule's cost has a bound at load. Requests that bring

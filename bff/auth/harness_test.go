@@ -11,6 +11,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -78,56 +79,56 @@ type signer struct {
 	key any
 }
 
-func newES256(t testing.TB, id string) signer {
-	t.Helper()
+func newES256(tb testing.TB, id string) signer {
+	tb.Helper()
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return signer{id, jwa.ES256(), k}
 }
 
-func newRSA(t testing.TB, id string, alg jwa.SignatureAlgorithm, bits int) signer {
-	t.Helper()
-	k, err := rsa.GenerateKey(rand.Reader, bits)
+func newRSA(tb testing.TB, id string, alg jwa.SignatureAlgorithm) signer {
+	tb.Helper()
+	k, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return signer{id, alg, k}
 }
 
-func newEd25519(t testing.TB, id string) signer {
-	t.Helper()
+func newEd25519(tb testing.TB, id string) signer {
+	tb.Helper()
 	_, k, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return signer{id, jwa.EdDSA(), k}
 }
 
 // keySetOf is the JWK set of the public keys, with ids and algorithms.
-func keySetOf(t testing.TB, signers ...signer) []byte {
-	t.Helper()
+func keySetOf(tb testing.TB, signers ...signer) []byte {
+	tb.Helper()
 	document := map[string][]jwk.Key{"keys": {}}
 	for _, s := range signers {
 		private, err := jwk.Import(s.key)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		public, err := private.PublicKey()
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		if s.id != "" {
 			if err := public.Set("kid", s.id); err != nil {
-				t.Fatal(err)
+				tb.Fatal(err)
 			}
 		}
 		document["keys"] = append(document["keys"], public)
 	}
 	data, err := json.Marshal(document)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return data
 }
@@ -141,11 +142,11 @@ func claimsAt(now time.Time) map[string]any {
 }
 
 // sign makes a token; header adds to its header.
-func (s signer) sign(t testing.TB, claims, header map[string]any) string {
-	t.Helper()
+func (s signer) sign(tb testing.TB, claims, header map[string]any) string {
+	tb.Helper()
 	payload, err := json.Marshal(claims)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	h := jws.NewHeaders()
 	if s.id != "" {
@@ -153,12 +154,12 @@ func (s signer) sign(t testing.TB, claims, header map[string]any) string {
 	}
 	for name, value := range header {
 		if err := h.Set(name, value); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	token, err := jws.Sign(payload, jws.WithKey(s.alg, s.key, jws.WithProtectedHeaders(h)))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return string(token)
 }
@@ -166,22 +167,20 @@ func (s signer) sign(t testing.TB, claims, header map[string]any) string {
 // with returns m with one entry more, if it has none of that name.
 func with(m map[string]any, name string, value any) map[string]any {
 	out := map[string]any{name: value}
-	for k, v := range m {
-		out[k] = v
-	}
+	maps.Copy(out, m)
 	return out
 }
 
 // forge makes a token of any header and claims with the given signature bytes.
-func forge(t testing.TB, header, claims map[string]any, signature func(signed string) []byte) string {
-	t.Helper()
+func forge(tb testing.TB, header, claims map[string]any, signature func(signed string) []byte) string {
+	tb.Helper()
 	h, err := json.Marshal(header)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	p, err := json.Marshal(claims)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	enc := base64.RawURLEncoding.EncodeToString
 	signed := enc(h) + "." + enc(p)
@@ -193,13 +192,13 @@ func testConfig() Config {
 }
 
 // newAuthenticator makes an Authenticator that fetches from server and waits until it has keys, if it can have them.
-func newAuthenticator(t testing.TB, config Config, server *issuerServer) *Authenticator {
-	t.Helper()
-	a, err := New(t.Context(), config, Options{HTTP: &http.Client{Transport: server}, Logger: slog.New(slog.DiscardHandler)})
+func newAuthenticator(tb testing.TB, config Config, server *issuerServer) *Authenticator {
+	tb.Helper()
+	a, err := New(tb.Context(), config, Options{HTTP: &http.Client{Transport: server}, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(a.Close)
+	tb.Cleanup(a.Close)
 	deadline := time.Now().Add(5 * time.Second)
 	for a.Ready() != nil && time.Now().Before(deadline) {
 		time.Sleep(time.Millisecond)
@@ -207,20 +206,20 @@ func newAuthenticator(t testing.TB, config Config, server *issuerServer) *Authen
 	return a
 }
 
-func shopDescriptors(t testing.TB) *upstream.Descriptors {
-	t.Helper()
+func shopDescriptors(tb testing.TB) *upstream.Descriptors {
+	tb.Helper()
 	d, err := upstream.Load([]upstream.DescriptorSource{{Set: "../../protos/gen/shop.binpb"}})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return d
 }
 
-func shopMethod(t testing.TB, d *upstream.Descriptors, name string) *upstream.Method {
-	t.Helper()
+func shopMethod(tb testing.TB, d *upstream.Descriptors, name string) *upstream.Method {
+	tb.Helper()
 	m, ok := d.Method(name)
 	if !ok {
-		t.Fatalf("no method %s", name)
+		tb.Fatalf("no method %s", name)
 	}
 	return m
 }

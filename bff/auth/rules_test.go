@@ -19,21 +19,21 @@ import (
 
 const getOrder = "shop.orders.v1.OrderService/GetOrder"
 
-func newRules(t testing.TB, patterns map[string]string) (*Rules, *upstream.Descriptors) {
-	t.Helper()
-	d := shopDescriptors(t)
+func newRules(tb testing.TB, patterns map[string]string) (*Rules, *upstream.Descriptors) {
+	tb.Helper()
+	d := shopDescriptors(tb)
 	r, err := NewRules(patterns, d)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return r, d
 }
 
-func marshal(t testing.TB, m proto.Message) []byte {
-	t.Helper()
+func marshal(tb testing.TB, m proto.Message) []byte {
+	tb.Helper()
 	data, err := proto.Marshal(m)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return data
 }
@@ -190,7 +190,7 @@ func TestRuleMistakes(t *testing.T) {
 
 func TestAllMistakesAtOnce(t *testing.T) {
 	t.Parallel()
-	_, err := NewRules(map[string]string{"nobody/Knows": "true", getOrder: "principl", "shop.users.v1.UserService/*": ""}, shopDescriptors(t))
+	_, err := NewRules(map[string]string{"nobody/Knows": "true", getOrder: "prncpl", "shop.users.v1.UserService/*": ""}, shopDescriptors(t))
 	if got := len(mistake.List(err)); got != 3 {
 		t.Errorf("%d mistakes, want 3: %v", got, err)
 	}

@@ -83,7 +83,7 @@ func (s *services) seen() []call {
 
 // echo is a stream that sends back what it gets, until it is half-closed or its context ends.
 type echo struct {
-	ctx  context.Context
+	ctx  context.Context //nolint:containedctx // a stream lives as long as its context
 	msgs chan []byte
 }
 
@@ -123,39 +123,39 @@ type shop struct {
 	desc *upstream.Descriptors
 }
 
-func (s *shop) method(t testing.TB, name string) *upstream.Method {
-	t.Helper()
+func (s *shop) method(tb testing.TB, name string) *upstream.Method {
+	tb.Helper()
 	m, ok := s.desc.Method(name)
 	if !ok {
-		t.Fatalf("no method %s", name)
+		tb.Fatalf("no method %s", name)
 	}
 	return m
 }
 
 // get invokes a method.
-func (s *shop) get(ctx context.Context, t testing.TB, name, req string) (upstream.Reply, error) {
-	t.Helper()
-	return s.Invoke(ctx, s.method(t, name), []byte(req))
+func (s *shop) get(ctx context.Context, tb testing.TB, name, req string) (upstream.Reply, error) {
+	tb.Helper()
+	return s.Invoke(ctx, s.method(tb, name), []byte(req))
 }
 
-func loadShop(t testing.TB) *upstream.Descriptors {
-	t.Helper()
+func loadShop(tb testing.TB) *upstream.Descriptors {
+	tb.Helper()
 	d, err := upstream.Load([]upstream.DescriptorSource{{Set: "../../protos/gen/shop.binpb"}})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return d
 }
 
 // shopOptions are the demo's settings, more or less.
-func shopOptions(t testing.TB) Options {
-	t.Helper()
+func shopOptions(tb testing.TB) Options {
+	tb.Helper()
 	headers := upstream.Headers{
 		Forward: []string{"Accept-Language", "Authorization", "X-Trace-Bin"},
 		Set:     map[string]string{"x-user-id": "{principal.subject}", "x-user-role": "{principal.roles}", "x-call": "{request.id}"},
 	}
 	return Options{
-		Descriptors: loadShop(t),
+		Descriptors: loadShop(tb),
 		Methods: map[string]MethodConfig{
 			"shop.catalog.v1.CatalogService/*": {Allow: "true", Cache: &cache.Config{MaxAge: 30 * time.Second, Scope: cache.Public}},
 			"shop.users.v1.UserService/*":      {Allow: "principal.authenticated", Cache: &cache.Config{MaxAge: 30 * time.Second}},
@@ -173,9 +173,9 @@ func shopOptions(t testing.TB) Options {
 }
 
 // newShop makes a core; change may alter its options.
-func newShop(t testing.TB, change func(*Options)) *shop {
-	t.Helper()
-	o := shopOptions(t)
+func newShop(tb testing.TB, change func(*Options)) *shop {
+	tb.Helper()
+	o := shopOptions(tb)
 	next := &services{open: newEcho}
 	o.Next = next
 	if change != nil {
@@ -183,11 +183,11 @@ func newShop(t testing.TB, change func(*Options)) *shop {
 	}
 	c, err := New(o)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := c.Close(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return &shop{c, next, o.Descriptors}
@@ -208,33 +208,33 @@ func as(ctx context.Context, subject string, headers ...string) context.Context 
 	})
 }
 
-func codeOf(t testing.TB, err error) codes.Code {
-	t.Helper()
+func codeOf(tb testing.TB, err error) codes.Code {
+	tb.Helper()
 	if err == nil {
 		return codes.OK
 	}
 	f, ok := err.(*fault.Error) //nolint:errorlint // the core promises this very type
 	if !ok {
-		t.Fatalf("%T is no *fault.Error: %v", err, err)
+		tb.Fatalf("%T is no *fault.Error: %v", err, err)
 	}
 	return f.Code
 }
 
-func marshal(t testing.TB, m proto.Message) []byte {
-	t.Helper()
+func marshal(tb testing.TB, m proto.Message) []byte {
+	tb.Helper()
 	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return data
 }
 
-func orderRequest(t testing.TB, id string) string {
-	t.Helper()
-	return string(marshal(t, &ordersv1.GetOrderRequest{OrderId: id}))
+func orderRequest(tb testing.TB, id string) string {
+	tb.Helper()
+	return string(marshal(tb, &ordersv1.GetOrderRequest{OrderId: id}))
 }
 
-func userRequest(t testing.TB, id string) string {
-	t.Helper()
-	return string(marshal(t, &usersv1.GetUserRequest{UserId: id}))
+func userRequest(tb testing.TB, id string) string {
+	tb.Helper()
+	return string(marshal(tb, &usersv1.GetUserRequest{UserId: id}))
 }

@@ -14,13 +14,13 @@ import (
 	"github.com/portico-bff/portico/upstream"
 )
 
-func userRows(t testing.TB, s *shop) *upstream.Rows {
-	t.Helper()
-	batch, get := s.method(t, batchGetUsers), s.method(t, getUser)
+func userRows(tb testing.TB, s *shop) *upstream.Rows {
+	tb.Helper()
+	batch, get := s.method(tb, batchGetUsers), s.method(tb, getUser)
 	field := func(m *upstream.Method, name protoreflect.Name) protoreflect.FieldDescriptor {
 		fd := m.Input.Fields().ByName(name)
 		if fd == nil {
-			t.Fatalf("%s has no field %s", m.Input.FullName(), name)
+			tb.Fatalf("%s has no field %s", m.Input.FullName(), name)
 		}
 		return fd
 	}

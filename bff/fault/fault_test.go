@@ -214,7 +214,8 @@ func TestWriteProblem(t *testing.T) {
 				`"code":"RESOURCE_EXHAUSTED","retryable":true}`,
 		},
 		{
-			"unauthenticated", New(codes.Unauthenticated, ""), 401, map[string]string{"WWW-Authenticate": "Bearer"},
+			"unauthenticated", New(codes.Unauthenticated, ""), 401,
+			map[string]string{"WWW-Authenticate": "Bearer"},
 			`{"type":"about:blank","title":"Unauthorized","status":401,"detail":"authentication is required","instance":"urn:request:r-1",` +
 				`"code":"UNAUTHENTICATED","retryable":false}`,
 		},

@@ -15,11 +15,11 @@ import (
 	"github.com/portico-bff/portico/bff/config/unit"
 )
 
-func mustNew(t testing.TB, events int64, per time.Duration, burst int) *Limiter {
-	t.Helper()
+func mustNew(tb testing.TB, events int64, per time.Duration, burst int) *Limiter {
+	tb.Helper()
 	l, err := New(Config{Per: PerPrincipal, Rate: unit.Rate{Events: events, Per: per}, Burst: burst})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return l
 }

@@ -129,7 +129,7 @@ type logged struct {
 func (l *logged) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(l.exporting, cancel)()
+	defer context.AfterFunc(l.exporting, cancel)() //nolint:contextcheck // the export ends with either context
 	if err := l.SpanExporter.ExportSpans(ctx, spans); err != nil {
 		l.logger.WarnContext(ctx, "traces could not be sent", "error", err, "spans", len(spans))
 	}
