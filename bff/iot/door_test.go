@@ -161,7 +161,7 @@ func (s *commandStream) Recv() ([]byte, error) {
 	}
 }
 
-func descriptors(t *testing.T) *upstream.Descriptors {
+func descriptors(t testing.TB) *upstream.Descriptors {
 	t.Helper()
 	b, err := os.ReadFile("../../protos/gen/shop.binpb")
 	if err != nil {
@@ -206,7 +206,7 @@ type door struct {
 }
 
 // open starts a door that is closed with the test.
-func open(t *testing.T, cfg iot.Config, f *fleet) *door {
+func open(t testing.TB, cfg iot.Config, f *fleet) *door {
 	t.Helper()
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -226,7 +226,7 @@ func open(t *testing.T, cfg iot.Config, f *fleet) *door {
 	return out
 }
 
-func (d *door) close(t *testing.T) {
+func (d *door) close(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
@@ -235,7 +235,7 @@ func (d *door) close(t *testing.T) {
 	}
 }
 
-type testWriter struct{ t *testing.T }
+type testWriter struct{ t testing.TB }
 
 func (w testWriter) Write(p []byte) (int, error) {
 	w.t.Logf("%s", strings.TrimSpace(string(p)))
@@ -248,12 +248,12 @@ func (d *door) options(id, token string) *mqtt.ClientOptions {
 		SetProtocolVersion(4).SetConnectTimeout(5 * time.Second).SetAutoReconnect(false).SetMaxReconnectInterval(100 * time.Millisecond)
 }
 
-func (d *door) device(t *testing.T, id string) mqtt.Client {
+func (d *door) device(t testing.TB, id string) mqtt.Client {
 	t.Helper()
 	return connect(t, d.options(id, "device "+id))
 }
 
-func connect(t *testing.T, o *mqtt.ClientOptions) mqtt.Client {
+func connect(t testing.TB, o *mqtt.ClientOptions) mqtt.Client {
 	t.Helper()
 	c := mqtt.NewClient(o)
 	if err := wait(c.Connect()); err != nil {
@@ -270,7 +270,7 @@ func wait(tok mqtt.Token) error {
 	return tok.Error()
 }
 
-func eventually(t *testing.T, within time.Duration, check func() error) {
+func eventually(t testing.TB, within time.Duration, check func() error) {
 	t.Helper()
 	var err error
 	for end := time.Now().Add(within); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {

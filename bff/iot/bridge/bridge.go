@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 
 	"github.com/portico-bff/portico/bff/auth/principal"
 	"github.com/portico-bff/portico/bff/iot/topic"
@@ -54,11 +55,19 @@ type Bridge struct {
 	lanes   []*lane
 	metrics *metrics
 
+	refusals *rate.Limiter // of what the log tells about them
+
 	stop    chan struct{} // closed when no new batch may start
 	stopped sync.Once
 	cancel  context.CancelFunc // ends deliveries and downlinks
 	wg      sync.WaitGroup
+
+	unlink context.CancelFunc // ends the link, which outlives what it serves
+	linked sync.WaitGroup
 }
+
+// refusalsLogged is how many refused messages are logged in a second, in the long run.
+const refusalsLogged = 5
 
 // New starts a bridge, which connects in the background, and again whenever the connection is lost. It must be closed.
 func New(ctx context.Context, o Options) (*Bridge, error) {
@@ -66,8 +75,13 @@ func New(ctx context.Context, o Options) (*Bridge, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Bridge{o: o, metrics: m, window: newWindow(o.MaxUnacked, o.WindowBytes), stop: make(chan struct{})}
-	ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	b := &Bridge{
+		o: o, metrics: m, window: newWindow(o.MaxUnacked, o.WindowBytes), stop: make(chan struct{}),
+		refusals: rate.NewLimiter(refusalsLogged, 10*refusalsLogged),
+	}
+	ctx = context.WithoutCancel(ctx)
+	work, cancel := context.WithCancel(ctx)
+	b.cancel = cancel
 	for _, u := range o.Plan.uplinks {
 		l := &lane{bridge: b, uplink: u, in: make(chan *message, o.MaxUnacked)}
 		b.lanes = append(b.lanes, l)
@@ -79,12 +93,14 @@ func New(ctx context.Context, o Options) (*Bridge, error) {
 	}
 	b.link = newLink(b)
 	for _, l := range b.lanes {
-		b.wg.Go(func() { l.run(ctx) })
+		b.wg.Go(func() { l.run(work) })
 	}
 	for _, d := range o.Plan.downlinks {
-		b.wg.Go(func() { b.runDownlink(ctx, d) })
+		b.wg.Go(func() { b.runDownlink(work, d) })
 	}
-	b.link.start()
+	linkCtx, unlink := context.WithCancel(ctx)
+	b.unlink = unlink
+	b.linked.Go(func() { b.link.run(linkCtx) })
 	return b, nil
 }
 
@@ -94,7 +110,7 @@ func (b *Bridge) Subscribed() bool { return b.link.subscribed.Load() }
 
 // Ready tells why messages do not flow at the moment, or nil.
 func (b *Bridge) Ready() error {
-	if !b.link.ready.Load() {
+	if b.link.up.Load() == nil {
 		return errors.New("the bridge is not connected to the broker")
 	}
 	return nil
@@ -115,7 +131,8 @@ func (b *Bridge) Close(ctx context.Context) {
 	}
 	b.cancel()
 	<-done
-	b.link.close()
+	b.unlink()
+	b.linked.Wait()
 }
 
 // serviceContext makes the context of a call that the bridge makes on its own behalf.

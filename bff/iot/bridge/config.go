@@ -27,8 +27,9 @@ type Uplink struct {
 	Batch Batch `yaml:"batch" json:"batch,omitempty"`
 	// Results says how the answer tells what became of each message. Without it, an answer accepts all of them.
 	Results *Results `yaml:"results" json:"results,omitempty"`
-	// DeadLetter is the topic that takes refused messages, as JSON with the reason. If absent, they are only logged
-	// and counted.
+	// DeadLetter is the topic that takes refused messages, as JSON: {topic, reason, payload in base64, time}. A broker
+	// keeps them for those who have subscribed to it with a persistent session, and for nobody else. If absent, they are
+	// only logged and counted.
 	DeadLetter string `yaml:"dead_letter" json:"dead_letter,omitempty"`
 }
 
@@ -64,9 +65,10 @@ type Results struct {
 // Downlink carries the messages of a server stream to topics.
 type Downlink struct {
 	// Method is the server-streaming method, such as "shop.fleet.v1.FleetService/WatchCommands". It is called with an
-	// empty request, and again whenever the stream ends.
+	// empty request, and again whenever the stream ends: devices see a message again that the stream repeats, and know
+	// it by its id.
 	Method string `yaml:"method" json:"method"`
-	// Topic is where a message goes, with {message.FIELD} as whole levels, such as "boxes/{message.box_id}/commands".
+	// Topic is where a message goes, with QoS 1, and with {message.FIELD} as whole levels, such as "boxes/{message.box_id}/commands".
 	Topic string `yaml:"topic" json:"topic"`
 	// Expires is the google.protobuf.Timestamp field after which a message is not published any more.
 	Expires string `yaml:"expires" json:"expires,omitempty"`

@@ -34,7 +34,9 @@ func (l *lane) refuse(ctx context.Context, m *message, reason string) {
 			return
 		}
 	}
-	l.bridge.o.Logger.WarnContext(ctx, "message refused for good", "topic", m.topic, "reason", reason,
-		"bytes", len(m.payload), "dead_letter", l.uplink.deadLetter)
+	if l.bridge.refusals.Allow() { // a device that sends nothing else must not fill the log; the metric counts all
+		l.bridge.o.Logger.WarnContext(ctx, "message refused for good", "topic", m.topic, "reason", reason,
+			"bytes", len(m.payload), "dead_letter", l.uplink.deadLetter)
+	}
 	l.accept(m, resultRefused)
 }

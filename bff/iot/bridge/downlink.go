@@ -46,7 +46,7 @@ func (b *Bridge) runDownlink(ctx context.Context, d *downlink) {
 
 // awaitLink waits until the broker can be published to.
 func (b *Bridge) awaitLink(ctx context.Context) bool {
-	for !b.link.ready.Load() {
+	for b.link.up.Load() == nil {
 		if !sleep(ctx, b.stop, downlinkBackoffMin) {
 			return false
 		}

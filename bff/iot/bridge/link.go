@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,106 +15,138 @@ import (
 const (
 	connectTimeout   = 10 * time.Second
 	subscribeTimeout = 15 * time.Second
+	reconnectMin     = 100 * time.Millisecond
 	reconnectMax     = 5 * time.Second
-	disconnectQuiet  = 250 // milliseconds for what is still to be written
+	// disconnectQuiet is how many milliseconds what is still to be written may take at the end.
+	disconnectQuiet = 250
 	// atLeastOnce is the QoS of all that the bridge subscribes to and publishes.
 	atLeastOnce = 1
 	// refusedFilter is the return code of a filter that the broker refuses (MQTT 3.1.1 section 3.9.3).
 	refusedFilter = 0x80
 )
 
-var errLinkClosed = errors.New("the connection to the broker is closed")
+var errLinkDown = errors.New("not connected to the broker")
 
-// link is the connection to the broker. Every connection is a generation: a message is acknowledged in the generation
-// that it came in, or never.
+// link keeps a connection to the broker, with one persistent session over all of them. Each connection is a paho client
+// and a generation of its own: a message is acknowledged in the generation that it came in, or never.
 type link struct {
 	bridge  *Bridge
-	client  mqtt.Client
 	filters map[string]byte
 
-	subscribed atomic.Bool   // once all filters have been
-	ready      atomic.Bool   // all filters are, and the connection is up
-	generation atomic.Uint64 // of the present connection
-	owed       atomic.Int64  // since when the broker must be made to deliver again, in Unix nanoseconds; 0 for not at all
+	up         atomic.Pointer[connection] // nil while there is none
+	subscribed atomic.Bool                // there has been one
+	generation atomic.Uint64              // of the present or the next connection
+	owed       atomic.Int64               // since when the broker must be made to deliver again, in Unix nanoseconds; 0 for not at all
+}
 
-	ctx    context.Context //nolint:containedctx // paho's callbacks carry none
-	cancel context.CancelFunc
-
-	mu   sync.Mutex // guards conn
-	conn net.Conn   // of the present generation
+// connection is one connection to the broker.
+type connection struct {
+	client     mqtt.Client
+	nc         net.Conn
+	generation uint64
+	lost       chan struct{} // closed when it is
+	cause      error         // why; to be read after lost
 }
 
 func newLink(b *Bridge) *link {
 	l := &link{bridge: b, filters: make(map[string]byte)}
-	l.ctx, l.cancel = context.WithCancel(context.Background())
 	for _, f := range b.o.Plan.Filters() {
 		if b.o.Share != "" {
 			f = "$share/" + b.o.Share + "/" + f
 		}
 		l.filters[f] = atLeastOnce
 	}
-	o := mqtt.NewClientOptions().
-		AddBroker("tcp://broker"). // dial knows where it is
-		SetClientID(b.o.ClientID).SetUsername(b.o.User).SetPassword(b.o.Password).
-		SetProtocolVersion(4). // and no fall-back to MQTT 3.1
-		SetCleanSession(false).
-		SetAutoAckDisabled(true).
-		SetOrderMatters(true). // the handler never blocks
-		SetConnectTimeout(connectTimeout).
-		SetConnectRetry(true).SetConnectRetryInterval(time.Second).
-		SetAutoReconnect(true).SetMaxReconnectInterval(reconnectMax).
-		SetWriteTimeout(connectTimeout).
-		SetCustomOpenConnectionFn(func(*url.URL, mqtt.ClientOptions) (net.Conn, error) { return l.open() }).
-		SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { l.receive(m) }).
-		SetOnConnectHandler(func(mqtt.Client) { l.subscribe() }).
-		SetConnectionLostHandler(func(_ mqtt.Client, err error) {
-			l.ready.Store(false)
-			l.bridge.metrics.reconnects.Inc()
-			b.o.Logger.WarnContext(l.ctx, "connection to the broker lost", "error", err)
-		})
-	l.client = mqtt.NewClient(o)
 	return l
 }
 
-// start connects in the background, until it succeeds.
-func (l *link) start() { l.client.Connect() }
+// run connects and subscribes, again whenever the connection is lost, until ctx ends.
+func (l *link) run(ctx context.Context) {
+	log := l.bridge.o.Logger
+	backoff := reconnectMin
+	for ctx.Err() == nil {
+		c, err := l.connect(ctx)
+		started := time.Now()
+		if err == nil {
+			l.up.Store(c)
+			l.subscribed.Store(true)
+			select {
+			case <-c.lost:
+				err = c.cause
+			case <-ctx.Done():
+			}
+			l.up.Store(nil)
+		}
+		if ctx.Err() != nil {
+			if err == nil {
+				c.client.Disconnect(disconnectQuiet)
+			}
+			return
+		}
+		if c != nil && time.Since(started) > reconnectMax {
+			backoff = reconnectMin
+		}
+		l.generation.Add(1) // what is in the window cannot be acknowledged any more
+		l.bridge.metrics.reconnects.Inc()
+		log.WarnContext(ctx, "no connection to the broker", "error", err, "retry_in", backoff)
+		if !sleep(ctx, nil, backoff) {
+			return
+		}
+		backoff = min(2*backoff, reconnectMax)
+	}
+}
 
-// open connects, and begins a generation.
-func (l *link) open() (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(l.ctx, connectTimeout)
-	defer cancel()
-	nc, err := l.bridge.o.Dial(ctx)
-	if err != nil {
+// connect makes a connection that is subscribed to all uplinks.
+func (l *link) connect(ctx context.Context) (*connection, error) {
+	o := &l.bridge.o
+	c := &connection{generation: l.generation.Add(1), lost: make(chan struct{})}
+	l.owed.Store(0)
+	connecting, connected := context.WithTimeout(ctx, connectTimeout)
+	defer connected()
+	c.client = mqtt.NewClient(mqtt.NewClientOptions().
+		AddBroker("tcp://broker"). // Dial knows where it is
+		SetClientID(o.ClientID).SetUsername(o.User).SetPassword(o.Password).
+		SetProtocolVersion(4). // and no fall-back to MQTT 3.1
+		SetCleanSession(false).
+		SetAutoAckDisabled(true).
+		SetOrderMatters(true).                          // the handler never blocks
+		SetAutoReconnect(false).SetConnectRetry(false). // run does both
+		SetConnectTimeout(connectTimeout).SetWriteTimeout(connectTimeout).
+		SetCustomOpenConnectionFn(func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
+			nc, err := o.Dial(connecting)
+			if err != nil {
+				return nil, err
+			}
+			context.AfterFunc(connecting, func() {
+				if ctx.Err() != nil {
+					_ = nc.Close() // paho waits for the CONNACK without a context
+				}
+			})
+			c.nc = nc
+			return newBuffered(nc), nil
+		}).
+		SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { l.receive(ctx, c.generation, m) }).
+		SetConnectionLostHandler(func(_ mqtt.Client, err error) {
+			c.cause = err
+			close(c.lost)
+		}))
+	token := c.client.Connect()
+	<-token.Done() // within connectTimeout, or soon after ctx has ended
+	if err := token.Error(); err != nil {
 		return nil, err
 	}
-	l.mu.Lock()
-	l.conn = nc
-	l.mu.Unlock()
-	l.generation.Add(1)
-	l.owed.Store(0)
-	return newBuffered(nc), nil
-}
-
-// subscribe subscribes to all uplinks, or drops the connection so that it is tried again.
-func (l *link) subscribe() {
-	generation := l.generation.Load()
-	if err := l.trySubscribe(); err != nil {
-		if l.ctx.Err() == nil {
-			l.bridge.o.Logger.ErrorContext(l.ctx, "subscribing to the uplinks", "error", err)
-			l.bounce(generation)
-		}
-		return
+	if err := l.subscribe(ctx, c); err != nil {
+		c.client.Disconnect(0)
+		return nil, fmt.Errorf("subscribing to the uplinks: %w", err)
 	}
-	l.subscribed.Store(true)
-	l.ready.Store(true)
+	return c, nil
 }
 
-func (l *link) trySubscribe() error {
+func (l *link) subscribe(ctx context.Context, c *connection) error {
 	if len(l.filters) == 0 {
 		return nil
 	}
-	token := l.client.SubscribeMultiple(l.filters, nil)
-	if err := l.wait(l.ctx, token, subscribeTimeout); err != nil {
+	token := c.client.SubscribeMultiple(l.filters, nil)
+	if err := c.wait(ctx, token, subscribeTimeout); err != nil {
 		return err
 	}
 	granted, ok := token.(*mqtt.SubscribeToken)
@@ -132,33 +162,32 @@ func (l *link) trySubscribe() error {
 }
 
 // wait waits for the broker's answer.
-func (l *link) wait(ctx context.Context, token mqtt.Token, timeout time.Duration) error {
+func (c *connection) wait(ctx context.Context, token mqtt.Token, timeout time.Duration) error {
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	select {
 	case <-token.Done():
 		return token.Error()
+	case <-c.lost:
+		return errLinkDown
 	case <-timer.C:
 		return fmt.Errorf("no answer from the broker within %s", timeout)
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-l.ctx.Done():
-		return errLinkClosed
 	}
 }
 
 // receive takes a message in. It never blocks: paho reads the broker's other packets only when it returns.
-func (l *link) receive(m mqtt.Message) {
+func (l *link) receive(ctx context.Context, generation uint64, m mqtt.Message) {
 	b := l.bridge
 	in := &message{
-		topic: m.Topic(), payload: m.Payload(), qos: m.Qos(), ack: m.Ack,
-		generation: l.generation.Load(), arrived: time.Now(),
+		topic: m.Topic(), payload: m.Payload(), qos: m.Qos(), ack: m.Ack, generation: generation, arrived: time.Now(),
 	}
 	lane, captures, ok := b.routes.Find(in.topic)
 	if !ok {
 		// The session still has a subscription of an uplink that is no more.
 		b.metrics.results.WithLabelValues(resultUnrouted).Inc()
-		b.o.Logger.ErrorContext(l.ctx, "a message to no uplink was dropped", "topic", in.topic)
+		b.o.Logger.ErrorContext(ctx, "a message to no uplink was dropped", "topic", in.topic)
 		m.Ack()
 		return
 	}
@@ -190,36 +219,20 @@ func (l *link) settle(empty bool) {
 	if since == 0 || !empty && time.Since(time.Unix(0, since)) < l.bridge.o.AckWait {
 		return
 	}
-	if l.owed.CompareAndSwap(since, 0) {
-		l.bounce(l.generation.Load())
-	}
-}
-
-// bounce drops the connection of a generation, so that the broker delivers again what was not acknowledged.
-func (l *link) bounce(generation uint64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.generation.Load() == generation && l.conn != nil {
+	if c := l.up.Load(); c != nil && l.owed.CompareAndSwap(since, 0) {
 		// Not Close: paho takes an error about a closed connection for its own doing, and would wait for ever.
-		_ = l.conn.SetReadDeadline(time.Unix(1, 0))
-		l.conn = nil
+		_ = c.nc.SetReadDeadline(time.Unix(1, 0))
 	}
 }
 
 // publish publishes with QoS 1 and waits until the broker has acknowledged.
 func (l *link) publish(ctx context.Context, name string, payload []byte, timeout time.Duration) error {
-	if !l.client.IsConnectionOpen() {
-		return errLinkClosed // paho would keep it, and we would publish it again
+	c := l.up.Load()
+	if c == nil {
+		return fmt.Errorf("publishing to %q: %w", name, errLinkDown)
 	}
-	err := l.wait(ctx, l.client.Publish(name, atLeastOnce, false, payload), timeout)
-	if err != nil {
-		return fmt.Errorf("publishing to %q: %w", strings.ToValidUTF8(name, "?"), err)
+	if err := c.wait(ctx, c.client.Publish(name, atLeastOnce, false, payload), timeout); err != nil {
+		return fmt.Errorf("publishing to %q: %w", name, err)
 	}
 	return nil
-}
-
-func (l *link) close() {
-	l.ready.Store(false)
-	l.client.Disconnect(disconnectQuiet)
-	l.cancel()
 }
