@@ -18,6 +18,8 @@ type Record struct {
 	Route string
 	// Operation is what was called: a gRPC method, a stored operation.
 	Operation string
+	// Client is the subject of who called; empty for nobody known.
+	Client string
 	// Code is the gRPC code that the request ended with.
 	Code codes.Code
 	// Source is where the answer came from.

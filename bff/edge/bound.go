@@ -1,0 +1,62 @@
+package edge
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/portico-bff/portico/bff/fault"
+)
+
+// bounded bounds a request's body in size and time. A body that says beforehand that it is too large is refused at
+// once; one that turns out to be gives who reads it an [http.MaxBytesError].
+func bounded(size int64, limit time.Duration) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.ContentLength > size {
+				f := fault.New(codes.InvalidArgument, fmt.Sprintf("the body is larger than %d bytes", size),
+					fault.WithHTTPStatus(http.StatusRequestEntityTooLarge))
+				refuse(w, r, f)
+				return
+			}
+			if r.Body != nil && r.Body != http.NoBody {
+				r.Body = &timedBody{
+					ReadCloser: http.MaxBytesReader(w, r.Body, size), limit: limit, control: http.NewResponseController(w),
+				}
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
+// timedBody bounds how long a client may take to send its body, counted from the first read.
+type timedBody struct {
+	io.ReadCloser
+	limit   time.Duration
+	control *http.ResponseController
+	begun   bool
+}
+
+// Read reads within the limit.
+func (b *timedBody) Read(p []byte) (int, error) {
+	if !b.begun {
+		b.begun = true
+		_ = b.control.SetReadDeadline(time.Now().Add(b.limit)) // not every connection has one
+	}
+	n, err := b.ReadCloser.Read(p)
+	switch {
+	case err == nil:
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = fault.New(codes.DeadlineExceeded, "the body did not come in time",
+			fault.WithHTTPStatus(http.StatusRequestTimeout), fault.WithBlame(fault.Client), fault.WithCause(err))
+	default:
+		// The server goes on reading, to see whether the client leaves; that has all the time it wants.
+		_ = b.control.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}
