@@ -208,7 +208,7 @@ func TestCostIsBoundAtRunTime(t *testing.T) {
 	if err := r.Allow(NewContext(t.Context(), p), shopMethod(t, d, getOrder), nil, time.Now()); codeOf(err) != codes.PermissionDenied {
 		t.Errorf("got %v", err)
 	}
-	if took := time.Since(start); took > 2*time.Second {
+	if took := time.Since(start); took > 10*time.Second {
 		t.Errorf("it took %v", took)
 	}
 }
