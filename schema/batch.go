@@ -49,7 +49,7 @@ type batchRun struct {
 }
 
 // fetchBatch collects the keys of all members, calls for them in chunks, and hands out the rows.
-func (e *execution) fetchBatch(g *group) {
+func (e *execution) fetchBatch(g *group) error {
 	run := &batchRun{execution: e, group: g, byBase: map[string]*bucket{}}
 	for i := range g.members {
 		run.collect(i)
@@ -68,8 +68,11 @@ func (e *execution) fetchBatch(g *group) {
 			missing = missing[n:]
 		}
 	}
-	e.parallel(len(chunks), func(i int) { run.call(chunks[i].bucket, chunks[i].keys) })
+	if err := e.parallel(len(chunks), func(i int) { run.call(chunks[i].bucket, chunks[i].keys) }); err != nil {
+		return err
+	}
 	run.handOut()
+	return nil
 }
 
 // collect computes the keys of a member's parents.
@@ -88,19 +91,19 @@ func (r *batchRun) collect(at int) {
 		b := shared
 		if err == nil && b == nil {
 			var base []byte
-			if base, _, err = c.request.build(nil, &in.inputs); err == nil {
+			if base, _, err = c.request.build(&in.inputs); err == nil {
 				b = r.bucket(base)
 				if !c.request.usesParent {
 					shared = b
 				}
 			} else {
-				err = &inputFailure{err}
+				err = &argumentError{err}
 			}
 		}
 		d := demand{member: at, parent: p, bucket: b, from: len(r.wanted)}
 		if err == nil {
 			if err = c.batch.keys(&in.inputs, func(key []byte) { r.wanted = append(r.wanted, b.add(key)) }); err != nil {
-				err = &inputFailure{err}
+				err = &argumentError{err}
 			}
 		}
 		if err != nil {
@@ -131,7 +134,7 @@ func (r *batchRun) lookUp(b *bucket) []int {
 	var found [][]byte
 	if r.rows != nil && r.group.cached {
 		var err error
-		if found, err = r.execution.rows.LookupRows(r.ctx, r.group.call.batch.rows, b.base, b.keys); err != nil {
+		if found, err = r.rows.LookupRows(r.ctx, r.group.call.batch.rows, b.base, b.keys); err != nil {
 			for i := range b.errs {
 				b.errs[i] = err
 			}
@@ -175,14 +178,14 @@ func (r *batchRun) call(b *bucket, keys []int) {
 			rows[i] = b.rows[at][0]
 		}
 	}
-	r.execution.rows.StoreRows(r.ctx, c.batch.rows, b.base, asked, rows)
+	r.rows.StoreRows(r.ctx, c.batch.rows, b.base, asked, rows)
 }
 
 // sort takes an answer apart and yields each row with the index of its key. Rows that nobody asked for are left out.
 func (b *batch) sort(reply []byte, asked [][]byte, yield func(i int, row []byte)) error {
 	holder, span, err := b.results.read(reply)
 	if err != nil {
-		return &malformed{err}
+		return &malformedError{err}
 	}
 	if holder == nil {
 		return nil
@@ -219,7 +222,7 @@ func (b *batch) sort(reply []byte, asked [][]byte, yield func(i int, row []byte)
 		return true
 	})
 	if err != nil {
-		return &malformed{err}
+		return &malformedError{err}
 	}
 	return nil
 }
@@ -231,7 +234,7 @@ func sortByPosition(span *wire.Span, asked [][]byte, yield func(i int, row []byt
 		return true
 	})
 	if n != len(asked) {
-		return &malformed{fmt.Errorf("%d rows for %d keys that are matched by position", n, len(asked))}
+		return &malformedError{fmt.Errorf("%d rows for %d keys that are matched by position", n, len(asked))}
 	}
 	n = 0
 	span.Each(func(v wire.Value) bool {

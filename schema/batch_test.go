@@ -215,10 +215,13 @@ func TestCalls(t *testing.T) {
 			handlers: map[string]handler{
 				"ListBooks": books(`{"copy": {"branch": "a", "number": 1}}`, `{"copy": {"branch": "b"}}`, `{}`),
 				"BatchGetCopies": func(_ context.Context, req map[string]any) (string, error) {
-					keys := req["keys"].([]any)
+					keys, _ := req["keys"].([]any)
 					var out []string
 					for _, k := range keys {
-						text, _ := json.Marshal(k)
+						text, err := json.Marshal(k)
+						if err != nil {
+							return "", err
+						}
 						row := strings.TrimSuffix(string(text), "}") + `, "state": "copy of ` + strings.ReplaceAll(string(text), `"`, "'") + `"}`
 						out = append(out, row)
 					}
@@ -342,8 +345,8 @@ func TestConcurrencyIsBounded(t *testing.T) {
 	t.Parallel()
 	s := compileSchema(t, librarySDL, schema.Options{Concurrency: 3})
 	var (
-		mu       sync.Mutex
-		now, max int
+		mu        sync.Mutex
+		now, most int
 	)
 	var list []string
 	for i := range 40 {
@@ -354,9 +357,7 @@ func TestConcurrencyIsBounded(t *testing.T) {
 		"GetAuthor": func(context.Context, map[string]any) (string, error) {
 			mu.Lock()
 			now++
-			if now > max {
-				max = now
-			}
+			most = max(most, now)
 			mu.Unlock()
 			time.Sleep(time.Millisecond)
 			mu.Lock()
@@ -366,8 +367,8 @@ func TestConcurrencyIsBounded(t *testing.T) {
 		},
 	})
 	r := compile(t, s, `{ allBooks { owner { id } } }`).Execute(t.Context(), f, nil)
-	if len(r.Errors) > 0 || max > 3 || max < 2 {
-		t.Errorf("%d calls at once, want 2 or 3; errors %v", max, r.Errors)
+	if len(r.Errors) > 0 || most > 3 || most < 2 {
+		t.Errorf("%d calls at once, want 2 or 3; errors %v", most, r.Errors)
 	}
 }
 

@@ -1,7 +1,6 @@
 package schema
 
 import (
-	"context"
 	"slices"
 	"strings"
 
@@ -135,7 +134,7 @@ func (b *requestBinding) template(r *request, fd protoreflect.FieldDescriptor, v
 func (b *requestBinding) text(r *request, ref reference, pos *ast.Position) func(in *inputs) (string, bool) {
 	switch ref.root {
 	case rootArgs:
-		typ, _, ok := b.argument(ref, pos)
+		typ, ok := b.argument(ref, pos)
 		if !ok {
 			return nil
 		}
@@ -167,7 +166,7 @@ func (b *requestBinding) text(r *request, ref reference, pos *ast.Position) func
 func (b *requestBinding) reference(r *request, fd protoreflect.FieldDescriptor, ref reference, pos *ast.Position) setter {
 	switch ref.root {
 	case rootArgs:
-		typ, _, ok := b.argument(ref, pos)
+		typ, ok := b.argument(ref, pos)
 		if !ok {
 			return nil
 		}
@@ -255,7 +254,7 @@ func (b *requestBinding) parentPath(r *request, ref reference, pos *ast.Position
 }
 
 // argument finds the type of the argument, or of the input field below it, that a reference stands for.
-func (b *requestBinding) argument(ref reference, pos *ast.Position) (*ast.Type, ast.DirectiveList, bool) {
+func (b *requestBinding) argument(ref reference, pos *ast.Position) (*ast.Type, bool) {
 	name, rest, nested := strings.Cut(ref.path, ".")
 	arg := b.field.Arguments.ForName(name)
 	if arg == nil {
@@ -265,16 +264,16 @@ func (b *requestBinding) argument(ref reference, pos *ast.Position) (*ast.Type, 
 		}
 		b.add(pos, "field %s.%s has no argument %q", b.object.def.Name, b.field.Name, name).
 			expect("one of its arguments").near(name, names)
-		return nil, nil, false
+		return nil, false
 	}
 	b.used[name] = true
-	typ, directives := arg.Type, arg.Directives
+	typ := arg.Type
 	for nested {
 		def := b.ast.Types[typ.Name()]
 		name, rest, nested = strings.Cut(rest, ".")
 		if def == nil || def.Kind != ast.InputObject || typ.Elem != nil {
 			b.add(pos, "%s goes through %s", ref, typ).expect("an input object")
-			return nil, nil, false
+			return nil, false
 		}
 		f := def.Fields.ForName(name)
 		if f == nil {
@@ -283,11 +282,11 @@ func (b *requestBinding) argument(ref reference, pos *ast.Position) (*ast.Type, 
 				names[i] = f.Name
 			}
 			b.add(pos, "input type %s has no field %q", def.Name, name).near(name, names)
-			return nil, nil, false
+			return nil, false
 		}
-		typ, directives = f.Type, f.Directives
+		typ = f.Type
 	}
-	return typ, directives, true
+	return typ, true
 }
 
 // rest binds every argument that no template refers to to the request field of its name.
@@ -381,7 +380,7 @@ func (b *requestBinding) key(out *batch, builder *wire.Builder, into protoreflec
 		return false
 	}
 	if ref := sole(parts); ref != nil && ref.root == rootArgs {
-		if typ, _, ok := b.argument(*ref, v.Position); ok && typ.Elem != nil {
+		if typ, ok := b.argument(*ref, v.Position); ok && typ.Elem != nil {
 			out.fan = true
 			if b.field.Type.Elem == nil {
 				b.add(v.Position, "%s holds many keys, but %s.%s is no list", ref, b.object.def.Name, b.field.Name).expect("[%s]", b.field.Type.Name())
@@ -392,7 +391,7 @@ func (b *requestBinding) key(out *batch, builder *wire.Builder, into protoreflec
 	r.steps[0].needed = true
 	table := wire.NewTable(into.ContainingMessage(), []protoreflect.FieldDescriptor{into})
 	out.keys = func(in *inputs, yield func([]byte)) error {
-		msg, ok, err := r.build(nil, in)
+		msg, ok, err := r.build(in)
 		if err != nil || !ok {
 			return err
 		}
@@ -426,7 +425,7 @@ func (b *requestBinding) keyObject(out *batch, into protoreflect.FieldDescriptor
 		r.steps[i].needed = true
 	}
 	out.keys = func(in *inputs, yield func([]byte)) error {
-		key, ok, err := r.build(nil, in)
+		key, ok, err := r.build(in)
 		if ok && err == nil {
 			yield(key)
 		}
@@ -478,7 +477,7 @@ func (b *requestBinding) matchObject(out *batch, into protoreflect.FieldDescript
 		}})
 	}
 	out.match = func(row []byte) ([]byte, bool) {
-		key, ok, err := r.build(nil, &inputs{ctx: context.Background(), parent: row})
+		key, ok, err := r.build(&inputs{parent: row})
 		return key, ok && err == nil
 	}
 	return ok && len(r.steps) > 0

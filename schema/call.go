@@ -46,24 +46,24 @@ type inputs struct {
 	parent []byte
 }
 
-// build appends the request. It reports false if a value is missing that is needed.
-func (r *request) build(dst []byte, in *inputs) ([]byte, bool, error) {
+// build makes the request. It reports false if a value is missing that is needed.
+func (r *request) build(in *inputs) ([]byte, bool, error) {
 	if len(r.steps) == 0 {
-		return dst, true, nil
+		return nil, true, nil
 	}
 	m := r.builder.New()
 	for i := range r.steps {
 		s := &r.steps[i]
 		has, err := s.set(m, s.slot, in)
 		if err != nil {
-			return dst, false, err
+			return nil, false, err
 		}
 		if !has && s.needed {
-			return dst, false, nil
+			return nil, false, nil
 		}
 	}
-	dst, err := m.Append(dst)
-	return dst, true, err
+	req, err := m.Append(nil)
+	return req, true, err
 }
 
 // batch is how one call answers for many keys.

@@ -52,6 +52,7 @@ func (c *checker) schema() *ast.Schema {
 			if def.Kind == ast.Object {
 				s.AddPossibleType(def.Name, def)
 			}
+		default:
 		}
 	}
 	c.roots(s)

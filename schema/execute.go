@@ -120,11 +120,13 @@ func (e *execution) guard(g *group) {
 			e.failGroup(g, fmt.Errorf("%w while fetching from %s: %v", errPanic, g.call.method.Name, p))
 		}
 	}()
+	fetch := e.fetchEach
 	if g.call.batch != nil {
-		e.fetchBatch(g)
-		return
+		fetch = e.fetchBatch
 	}
-	e.fetchEach(g)
+	if err := fetch(g); err != nil {
+		e.failGroup(g, err)
+	}
 }
 
 func (e *execution) failGroup(g *group, err error) {
@@ -136,18 +138,25 @@ func (e *execution) failGroup(g *group, err error) {
 }
 
 // parallel runs f for each index below n, in as many goroutines as calls may be under way, and returns when all have
-// ended.
-func (e *execution) parallel(n int, f func(i int)) {
+// ended. A panic in f becomes the error.
+func (e *execution) parallel(n int, f func(i int)) error {
 	if n == 1 {
 		f(0)
-		return
+		return nil
 	}
 	var (
-		wg   sync.WaitGroup
-		next atomic.Int64
+		wg     sync.WaitGroup
+		next   atomic.Int64
+		failed atomic.Pointer[error]
 	)
 	for range min(n, cap(e.slots)) {
 		wg.Go(func() {
+			defer func() {
+				if p := recover(); p != nil {
+					err := fmt.Errorf("%w: %v", errPanic, p)
+					failed.Store(&err)
+				}
+			}()
 			for {
 				i := int(next.Add(1)) - 1
 				if i >= n {
@@ -158,6 +167,10 @@ func (e *execution) parallel(n int, f func(i int)) {
 		})
 	}
 	wg.Wait()
+	if err := failed.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // invoke makes one call, bounded.

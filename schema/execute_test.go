@@ -234,7 +234,7 @@ func TestLimits(t *testing.T) {
 			}
 			_, err := s.Compile(doc, doc.Operations[0])
 			var got string
-			if list := (schema.Errors)(nil); errors.As(err, &list) {
+			if list := schema.Errors(nil); errors.As(err, &list) {
 				got = list[0].Message
 			}
 			if got != tt.want {

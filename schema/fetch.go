@@ -1,23 +1,26 @@
 package schema
 
 // fetchEach calls a method that answers for one parent: once for each different request.
-func (e *execution) fetchEach(g *group) {
+func (e *execution) fetchEach(g *group) error {
 	for _, m := range g.members {
-		e.fetchMember(g, m)
+		if err := e.fetchMember(g, m); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
-func (e *execution) fetchMember(g *group, m member) {
+func (e *execution) fetchMember(g *group, m member) error {
 	parents := e.places[m.parent.index]
 	if len(parents) == 0 {
-		return
+		return nil
 	}
 	in := e.inputs(m)
 	if in.err != nil {
 		for _, p := range parents {
 			p.joins[m.field.join] = &result{err: in.err}
 		}
-		return
+		return nil
 	}
 	var (
 		requests [][]byte
@@ -26,10 +29,10 @@ func (e *execution) fetchMember(g *group, m member) {
 	)
 	for i, p := range parents {
 		in.parent = p.msg
-		req, _, err := g.call.request.build(nil, &in.inputs)
+		req, _, err := g.call.request.build(&in.inputs)
 		if err != nil {
 			of[i] = -1
-			p.joins[m.field.join] = &result{err: &inputFailure{err}}
+			p.joins[m.field.join] = &result{err: &argumentError{err}}
 			continue
 		}
 		at, ok := index[string(req)]
@@ -41,7 +44,7 @@ func (e *execution) fetchMember(g *group, m member) {
 		of[i] = at
 	}
 	results := make([]*result, len(requests))
-	e.parallel(len(requests), func(i int) {
+	err := e.parallel(len(requests), func(i int) {
 		var (
 			reply []byte
 			err   error
@@ -60,6 +63,9 @@ func (e *execution) fetchMember(g *group, m member) {
 		}
 		results[i] = m.field.result([][]byte{reply})
 	})
+	if err != nil {
+		return err
+	}
 	for _, r := range results {
 		e.growResult(r)
 	}
@@ -68,6 +74,7 @@ func (e *execution) fetchMember(g *group, m member) {
 			p.joins[m.field.join] = results[of[i]]
 		}
 	}
+	return nil
 }
 
 // memberInputs are the inputs of a member's requests, or why there are none.
@@ -79,16 +86,16 @@ type memberInputs struct {
 func (e *execution) inputs(m member) memberInputs {
 	args, err := m.field.args.of(e.vars)
 	if err != nil {
-		err = &inputFailure{err}
+		err = &argumentError{err}
 	}
 	return memberInputs{inputs: inputs{ctx: e.ctx, lookup: e.op.schema.options.Lookup, args: args}, err: err}
 }
 
-// inputFailure says that a request cannot be made of what the client sent.
-type inputFailure struct{ err error }
+// argumentError says that a request cannot be made of what the client sent.
+type argumentError struct{ err error }
 
-func (f *inputFailure) Error() string { return f.err.Error() }
-func (f *inputFailure) Unwrap() error { return f.err }
+func (f *argumentError) Error() string { return f.err.Error() }
+func (f *argumentError) Unwrap() error { return f.err }
 
 // result makes the result of a field out of the rows that were fetched for it.
 func (f *selected) result(rows [][]byte) *result {
@@ -103,7 +110,7 @@ func (f *selected) result(rows [][]byte) *result {
 		}
 		objects, err := f.objectsIn(row)
 		if err != nil {
-			return &result{err: &malformed{err}}
+			return &result{err: &malformedError{err}}
 		}
 		if len(objects) == 0 && f.field.call.batch.plural() {
 			objects = []instance{{}}
@@ -123,12 +130,12 @@ func (e *execution) growResult(r *result) {
 		return
 	}
 	if err := e.grow(r.objects); err != nil {
-		r.err = &malformed{err}
+		r.err = &malformedError{err}
 	}
 }
 
-// malformed says that an answer is no valid message.
-type malformed struct{ err error }
+// malformedError says that an answer is no valid message.
+type malformedError struct{ err error }
 
-func (m *malformed) Error() string { return "malformed answer: " + m.err.Error() }
-func (m *malformed) Unwrap() error { return m.err }
+func (m *malformedError) Error() string { return "malformed answer: " + m.err.Error() }
+func (m *malformedError) Unwrap() error { return m.err }

@@ -101,7 +101,7 @@ func (p *planner) metaField(c collected, parent string) (*metaField, error) {
 func (r *renderer) meta(f *metaField) outcome {
 	value, err := r.metaResolve(f, nil)
 	if err != nil {
-		return r.fail(nil, &inputFailure{err})
+		return r.fail(nil, &argumentError{err})
 	}
 	return r.metaValue(f, value)
 }
@@ -139,7 +139,7 @@ func (r *renderer) metaValue(f *metaField, value any) outcome {
 			mark := len(r.buf)
 			below, err := r.metaResolve(sub, value)
 			if err != nil {
-				return r.fail(nil, &inputFailure{err})
+				return r.fail(nil, &argumentError{err})
 			}
 			if o := r.metaValue(sub, below); o == isNull {
 				r.buf = append(r.buf[:mark], "null"...)

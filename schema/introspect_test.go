@@ -223,9 +223,11 @@ func TestIntrospectionDetails(t *testing.T) {
 	s := compileSchema(t, sdl, schema.Options{})
 	tests := []struct{ name, query, want string }{
 		{"an unknown type", `{ __type(name: "Nope") { name } }`, `{"__type":null}`},
-		{"deprecated ones are left out", `{ __type(name: "Book") { fields { name } all: fields(includeDeprecated: true) { name isDeprecated deprecationReason } } }`,
+		{
+			"deprecated ones are left out", `{ __type(name: "Book") { fields { name } all: fields(includeDeprecated: true) { name isDeprecated deprecationReason } } }`,
 			`{"__type":{"fields":[{"name":"title"},{"name":"genre"}],"all":[{"name":"title","isDeprecated":false,"deprecationReason":null},` +
-				`{"name":"next","isDeprecated":true,"deprecationReason":"No longer supported"},{"name":"genre","isDeprecated":false,"deprecationReason":null}]}}`},
+				`{"name":"next","isDeprecated":true,"deprecationReason":"No longer supported"},{"name":"genre","isDeprecated":false,"deprecationReason":null}]}}`,
+		},
 		{"enum values", `{ __type(name: "Genre") { enumValues { name } } }`, `{"__type":{"enumValues":[{"name":"NOVEL"}]}}`},
 		{"oneOf", `{ __type(name: "One") { isOneOf inputFields { name } } }`, `{"__type":{"isOneOf":true,"inputFields":[{"name":"a"},{"name":"b"}]}}`},
 		{"interfaces", `{ __type(name: "Book") { interfaces { name possibleTypes { name } } } }`, `{"__type":{"interfaces":[{"name":"Named","possibleTypes":[{"name":"Book"}]}]}}`},

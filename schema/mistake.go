@@ -13,7 +13,7 @@ import (
 )
 
 // Mistake is one thing that is wrong in SDL or in a stored operation.
-type Mistake struct {
+type Mistake struct { //nolint:errname // what it is about has this name everywhere
 	// File, Line and Column say where; lines and columns count from 1.
 	File         string
 	Line, Column int
@@ -61,12 +61,15 @@ type mistakes struct {
 	seen map[Mistake]bool
 }
 
-// add notes a mistake at a position and returns it so that expected and nearest can be chained.
-func (ms *mistakes) add(pos *ast.Position, format string, args ...any) *Mistake {
+// note is a mistake that has just been noted, to which more can be said.
+type note struct{ m *Mistake }
+
+// add notes a mistake at a position.
+func (ms *mistakes) add(pos *ast.Position, format string, args ...any) note {
 	m := &Mistake{What: fmt.Sprintf(format, args...)}
 	m.File, m.Line, m.Column = place(pos)
 	ms.list = append(ms.list, m)
-	return m
+	return note{m}
 }
 
 // place tells where a token begins. gqlparser's own column is that of a string's first character and of a directive's
@@ -94,17 +97,18 @@ func place(pos *ast.Position) (file string, line, column int) {
 	return pos.Src.Name, line, column
 }
 
-func (m *Mistake) expect(format string, args ...any) *Mistake {
-	m.Expected = fmt.Sprintf(format, args...)
-	return m
+// expect says what would be right.
+func (n note) expect(format string, args ...any) note {
+	n.m.Expected = fmt.Sprintf(format, args...)
+	return n
 }
 
 // near sets the nearest of the known names, if one is near enough to be a slip.
-func (m *Mistake) near(name string, known []string) *Mistake {
+func (n note) near(name string, known []string) note {
 	if options := core.SuggestionList(name, known); len(options) > 0 {
-		m.Nearest = options[0]
+		n.m.Nearest = options[0]
 	}
-	return m
+	return n
 }
 
 // err joins the mistakes in order of their place; nil if there are none.

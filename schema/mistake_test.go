@@ -96,7 +96,7 @@ func TestMistakes(t *testing.T) {
 		{"batch with a bad max", batch(`key: "{parent.author_id}", into: "author_ids", results: "authors", max: 0`), `max is 0, expected a number from 1 to 100000`},
 		{"batch get with another answer", batch(`key: "{parent.author_id}", into: "author_ids", results: "authors", get: "library.v1.Library/GetBook"`), `method library.v1.Library/GetBook answers with library.v1.Book, expected a unary method that answers with a row: library.v1.Author`},
 		{"batch on a mutation", ok + `type Mutation { a(id: ID!): JSON @grpc(method: "library.v1.Library/BatchGetAuthors", batch: {key: "{args.id}", into: "author_ids", results: "authors"}) }`, `t.graphqls:3:86: field Mutation.a of a mutation has a batch, expected a method that answers for one object`},
-		{"batch key of a missing field", batch(`key: "{parent.autor_id}", into: "author_ids", results: "authors"`), `message library.v1.Book has no field "autor_id", expected a field path, did you mean "author_id"?`},
+		{"batch key of a missing field", batch(`key: "{parent.authorr_id}", into: "author_ids", results: "authors"`), `message library.v1.Book has no field "authorr_id", expected a field path, did you mean "author_id"?`},
 		{"many keys for one", batch(`key: "{parent.sequel_author_ids}", into: "author_ids", results: "authors"`), `{parent.sequel_author_ids} holds many keys, but Book.author is no list, expected [Author]`},
 		{"input field", `type Query { a(in: In): JSON @grpc(method: "library.v1.Library/ListBooks", input: {filter: "{args.in}"}) } input In { titel: String }`, `t.graphqls:1:119: message library.v1.Filter has no field for In.titel, expected the name of a field, or @proto(field:), did you mean "title"?`},
 	}

@@ -63,7 +63,7 @@ func (r *renderer) object(in *instance) outcome {
 	}
 	spans := r.spans[r.depth][:s.table.Len()]
 	if err := s.table.Scan(in.msg, spans); err != nil {
-		return r.fail(nil, &malformed{err})
+		return r.fail(nil, &malformedError{err})
 	}
 	r.depth++
 	defer func() { r.depth-- }()
@@ -134,7 +134,7 @@ func (r *renderer) value(in *instance, f *selected, spans []wire.Span) outcome {
 		value := span.Value()
 		h, last, err := f.rest.read(value.Raw())
 		if err != nil {
-			return r.fail(f, &malformed{err})
+			return r.fail(f, &malformedError{err})
 		}
 		if h == nil {
 			return isNull
@@ -182,7 +182,7 @@ func (r *renderer) row(f *selected, out *output, row []byte) outcome {
 	holder, span, err := f.rest.read(row)
 	switch {
 	case err != nil:
-		return r.fail(f, &malformed{err})
+		return r.fail(f, &malformedError{err})
 	case holder == nil:
 		return isNull
 	}
@@ -196,7 +196,7 @@ func (r *renderer) whole(f *selected, out *output, msg []byte) outcome {
 	}
 	buf, null, err := out.message(r.buf, msg)
 	if err != nil {
-		return r.fail(f, &unrepresentable{err})
+		return r.fail(f, &unfitError{err})
 	}
 	if null {
 		return isNull
@@ -294,7 +294,7 @@ func (r *renderer) message(f *selected, comp *composite, msg []byte) outcome {
 	at, msg, err := comp.choose(msg)
 	switch {
 	case err != nil:
-		return r.fail(f, &malformed{err})
+		return r.fail(f, &malformedError{err})
 	case at < 0:
 		return isNull
 	}
@@ -309,7 +309,7 @@ func (r *renderer) leaf(f *selected, out *output, v wire.Value) outcome {
 	}
 	buf, null, err := out.leaf(r.buf, v)
 	if err != nil {
-		return r.fail(f, &unrepresentable{err})
+		return r.fail(f, &unfitError{err})
 	}
 	if null {
 		return isNull
@@ -336,7 +336,7 @@ func (r *renderer) json(f *selected, out *output, holder []byte) outcome {
 	mark := len(r.buf)
 	buf, err := out.whole.Append(r.buf, holder)
 	if err != nil {
-		return r.fail(f, &unrepresentable{err})
+		return r.fail(f, &unfitError{err})
 	}
 	// The value stands in an object with the one key wholeKey.
 	const before, after = len(`{"` + wholeKey + `":`), len(`}`)
@@ -348,11 +348,11 @@ func (r *renderer) json(f *selected, out *output, holder []byte) outcome {
 	return written
 }
 
-// unrepresentable says that an answer's value does not fit the type of its field.
-type unrepresentable struct{ err error }
+// unfitError says that an answer's value does not fit the type of its field.
+type unfitError struct{ err error }
 
-func (u *unrepresentable) Error() string { return u.err.Error() }
-func (u *unrepresentable) Unwrap() error { return u.err }
+func (u *unfitError) Error() string { return u.err.Error() }
+func (u *unfitError) Unwrap() error { return u.err }
 
 // fail notes an error at the present path.
 func (r *renderer) fail(f *selected, err error) outcome {
@@ -361,9 +361,9 @@ func (r *renderer) fail(f *selected, err error) outcome {
 		e.Locations = f.locations
 	}
 	var (
-		input *inputFailure
-		bad   *malformed
-		unfit *unrepresentable
+		input *argumentError
+		bad   *malformedError
+		unfit *unfitError
 	)
 	switch {
 	case errors.Is(err, errNull):

@@ -1,6 +1,8 @@
 package schema
 
 import (
+	"slices"
+
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
@@ -163,10 +165,8 @@ func fits(scalar string, c class, input bool) (ok bool, expected string) {
 	if scalar == scalarJSON {
 		return true, ""
 	}
-	for _, n := range names {
-		if n == scalar {
-			return true, ""
-		}
+	if slices.Contains(names, scalar) {
+		return true, ""
 	}
 	if len(names) == 0 {
 		return false, scalarJSON

@@ -51,17 +51,17 @@ func (o *Operation) Subscribe(ctx context.Context, caller upstream.Caller, varia
 		return nil, Errors{{Message: err.Error(), Locations: f.locations}}
 	}
 	in := inputs{ctx: ctx, lookup: o.schema.options.Lookup, args: args}
-	req, _, err := f.field.call.request.build(nil, &in)
+	req, _, err := f.field.call.request.build(&in)
 	if err != nil {
 		return nil, Errors{{Message: err.Error(), Locations: f.locations}}
 	}
-	s := &Subscription{op: o, plan: p, caller: caller, vars: vars}
-	s.ctx, s.cancel = context.WithCancel(ctx)
-	if s.stream, err = open(s.ctx, caller, p.stream, req); err != nil {
-		s.cancel()
+	ctx, cancel := context.WithCancel(ctx)
+	stream, err := open(ctx, caller, p.stream, req)
+	if err != nil {
+		cancel()
 		return nil, Errors{{Message: "the service answered with " + status.Code(err).String(), Locations: f.locations, Cause: err}}
 	}
-	return s, nil
+	return &Subscription{ctx: ctx, cancel: cancel, op: o, plan: p, caller: caller, vars: vars, stream: stream}, nil
 }
 
 // open opens a server stream. A service that refuses at once may do so before the request is sent; what it says then
