@@ -14,8 +14,6 @@ import (
 
 	"google.golang.org/genproto/googleapis/api/annotations"
 
-	"github.com/agnivade/levenshtein"
-
 	"github.com/portico-bff/portico/bff/config/mistake"
 	"github.com/portico-bff/portico/bff/translate"
 	"github.com/portico-bff/portico/upstream"
@@ -44,7 +42,8 @@ type Door struct{ router *translate.Router }
 
 var _ http.Handler = (*Door)(nil)
 
-// New compiles all routes. The error holds a [mistake.Mistake] for everything that is wrong, at paths of [Config].
+// New compiles all routes. The error holds a [mistake.Mistake] for everything that is wrong, at paths of
+// [Config]; what is wrong with an annotation or an operation has no path.
 func New(cfg Config, o Options) (*Door, error) {
 	var errs []error
 	var methods []*upstream.Method
@@ -55,7 +54,7 @@ func New(cfg Config, o Options) (*Door, error) {
 		case len(found) == 0:
 			errs = append(errs, &mistake.Mistake{
 				Path: []string{"services", strconv.Itoa(i)}, What: fmt.Sprintf("unknown service %q", service),
-				Nearest: nearest(service, o.Descriptors.Services()),
+				Nearest: mistake.Nearest(service, o.Descriptors.Services()),
 			})
 		case listed[service]:
 			errs = append(errs, mistake.At(fmt.Sprintf("service %q is listed twice", service), "services", strconv.Itoa(i)))
@@ -67,12 +66,13 @@ func New(cfg Config, o Options) (*Door, error) {
 	endpoints := make([]translate.Endpoint, len(o.Operations))
 	for i := range o.Operations {
 		endpoints[i] = o.Operations[i].endpoint(o.MaxBody)
+		errs = append(errs, o.Operations[i].check())
 	}
 	router, err := translate.New(methods, translate.Options{
 		Caller: o.Caller, Resolver: o.Descriptors.Types(), Rules: o.Rules, Endpoints: endpoints,
 		MaxBody: o.MaxBody, Origins: o.Origins, Streams: o.Streams,
 	})
-	errs = append(errs, mistake.In(err, "services"))
+	errs = append(errs, err)
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
@@ -85,17 +85,3 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) { d.router.Serv
 // Close ends all streams and WebSockets, telling their clients to come back, and waits for them until ctx ends. From
 // then on streams are refused; other requests are still answered.
 func (d *Door) Close(ctx context.Context) error { return d.router.Close(ctx) }
-
-// nearest returns the name most like the one given; empty if none is.
-func nearest(name string, known []string) string {
-	best, distance := "", max(2, len(name)/3)+1
-	if len(name) > 256 {
-		return ""
-	}
-	for _, candidate := range known {
-		if d := levenshtein.ComputeDistance(name, candidate); d < distance {
-			best, distance = candidate, d
-		}
-	}
-	return best
-}

@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"github.com/portico-bff/portico/bff/config/mistake"
 	"github.com/portico-bff/portico/bff/edge/record"
 	"github.com/portico-bff/portico/bff/fault"
 	"github.com/portico-bff/portico/bff/translate"
@@ -87,6 +88,24 @@ func (o *Operation) endpoint(maxBody int64) translate.Endpoint {
 		Name: "operation " + o.Name, Method: o.Method, Path: o.Path,
 		Serve: func(w http.ResponseWriter, r *http.Request, vars []translate.Var) { o.serve(w, r, vars, maxBody) },
 	}
+}
+
+// check returns a [mistake.Mistake] for each variable of the path that the operation does not declare.
+func (o *Operation) check() error {
+	names, err := translate.Variables(o.Path)
+	if err != nil {
+		return nil // reported by who compiles the route
+	}
+	var errs []error
+	for _, name := range names {
+		if o.variable(name) == nil {
+			errs = append(errs, &mistake.Mistake{
+				What:    fmt.Sprintf("operation %s: the path %s has a variable that the operation does not declare: %q", o.Name, o.Path, name),
+				Nearest: mistake.Nearest(name, o.names()),
+			})
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (o *Operation) serve(w http.ResponseWriter, r *http.Request, vars []translate.Var, maxBody int64) {
@@ -237,7 +256,7 @@ func (v *Variable) value(what, text string) (any, error) {
 
 func unknown(what, name string, known []string) error {
 	text := fmt.Sprintf("unknown %s %q", what, name)
-	if near := nearest(name, known); near != "" {
+	if near := mistake.Nearest(name, known); near != "" {
 		text += fmt.Sprintf(", did you mean %q?", near)
 	}
 	return fault.New(codes.InvalidArgument, text)

@@ -5,9 +5,9 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/agnivade/levenshtein"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/portico-bff/portico/bff/config/mistake"
 	"github.com/portico-bff/portico/upstream/wire"
 )
 
@@ -129,17 +129,12 @@ func unknownField(md protoreflect.MessageDescriptor, name string) string {
 	if md == nil {
 		return what
 	}
-	best, distance := "", max(2, len(name)/3)+1
+	known := make([]string, 0, 2*md.Fields().Len())
 	for i := range md.Fields().Len() {
-		fd := md.Fields().Get(i)
-		for _, known := range []string{string(fd.Name()), fd.JSONName()} {
-			if d := levenshtein.ComputeDistance(name, known); d < distance && len(name) <= 64 {
-				best, distance = known, d
-			}
-		}
+		known = append(known, string(md.Fields().Get(i).Name()), md.Fields().Get(i).JSONName())
 	}
-	if best != "" {
-		what += fmt.Sprintf(", did you mean %q?", best)
+	if near := mistake.Nearest(name, known); near != "" {
+		what += fmt.Sprintf(", did you mean %q?", near)
 	}
 	return what
 }

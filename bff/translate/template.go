@@ -56,6 +56,19 @@ func parseTemplate(text string) (*template, error) {
 	return p.out, nil
 }
 
+// Variables lists the names of a path template's variables.
+func Variables(path string) ([]string, error) {
+	t, err := parseTemplate(path)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(t.vars))
+	for i := range t.vars {
+		names[i] = t.vars[i].field
+	}
+	return names, nil
+}
+
 type templateParser struct {
 	text  string
 	at    int
