@@ -150,7 +150,7 @@ func (p *lbPicker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 		return result, err
 	}
 	if call != nil {
-		call.host = choice.Host
+		call.host.Store(choice.Host)
 	}
 	inner := result.Done
 	choice.Host.Begin()

@@ -5,100 +5,134 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/reflect/protoregistry"
-	"google.golang.org/protobuf/types/descriptorpb"
 
 	"github.com/portico-bff/portico/mesh/internal/outlier"
 	"github.com/portico-bff/portico/mesh/internal/policy"
 )
 
-// call is one call's state over its attempts. The interceptor puts it into the
-// context, the picker and its Done write to it; gRPC orders the two.
+// call is one attempt's state. The attempt's context carries it to the picker.
 type call struct {
-	host    *outlier.Host   // of the current attempt
-	tried   []*outlier.Host // of earlier ones, if they are to be avoided
-	trailer metadata.MD     // of the last attempt
-	limited bool            // the attempt's time limit is the mesh's own
+	host    atomic.Pointer[outlier.Host] // where it went
+	tried   []*outlier.Host              // where earlier ones went, if those are to be avoided
+	trailer metadata.MD                  // written by Done, before the attempt returns
+	limited bool                         // its time limit is the mesh's own
 }
 
 type callKey struct{}
 
 func (c *call) hasTried(h *outlier.Host) bool { return slices.Contains(c.tried, h) }
 
+// unaryCall is a unary call over all its attempts.
+type unaryCall struct {
+	channel *channel
+	plan    *plan
+	rule    *policy.RouteRule
+	method  string
+	req     any
+	conn    *grpc.ClientConn
+	invoke  grpc.UnaryInvoker
+	limited bool            // the deadline is the route's
+	tried   []*outlier.Host // hosts of failed attempts
+}
+
+// result is what became of an attempt.
+type result struct {
+	*call
+	err      error
+	timedOut bool // its own limit ended it
+}
+
 // unary makes a unary call: deadline, then attempts.
 func (ch *channel) unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-	m := ch.mesh
 	plan := ch.plan()
 	rule, _ := plan.rule(ctx, method)
-	m.counts.calls.Add(1)
+	ch.mesh.counts.calls.Add(1)
 	plan.budget.Deposit()
 
-	c := &call{}
-	ctx = context.WithValue(m.trace.send(ctx), callKey{}, c)
+	u := &unaryCall{channel: ch, plan: plan, rule: rule, method: method, req: req, conn: cc, invoke: invoke}
+	ctx = ch.mesh.trace.send(ctx)
 	if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > rule.Timeout {
-		c.limited = true
+		u.limited = true
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, rule.Timeout)
 		defer cancel()
 	}
-	wholeLimited := c.limited
 	for attempt := 0; ; attempt++ {
-		m.counts.attempts.Add(1)
-		c.host, c.trailer, c.limited = nil, nil, wholeLimited
-		err, timedOut := ch.try(ctx, c, rule, func(ctx context.Context) error {
-			return invoke(ctx, method, req, reply, cc, opts...)
-		})
-		if err == nil || attempt >= rule.Retries.Attempts || ctx.Err() != nil {
-			return err
+		r := u.once(ctx, reply, opts)
+		if r.err == nil || attempt >= rule.Retries.Attempts || ctx.Err() != nil || !u.repeatable(r) {
+			return r.err
 		}
-		if !timedOut && !rule.Retries.On.Has(status.Code(err)) || !m.idempotent(method) {
-			return err
+		wait, ok := pause(rule, attempt, r.trailer)
+		if deadline, has := ctx.Deadline(); !ok || has && time.Until(deadline) <= wait {
+			return r.err
 		}
-		wait, ok := pause(rule, attempt, c.trailer)
-		if !ok {
-			return err
+		if !u.spend(r, AttemptRetried) || !sleep(ctx, wait) {
+			return r.err
 		}
-		event := Event{Target: ch.target, Method: method, Err: err}
-		if c.host != nil {
-			event.Endpoint = c.host.Address()
-		}
-		if !plan.budget.Withdraw() {
-			m.counts.retriesRefused.Add(1)
-			event.Kind = RetryRefused
-			m.onEvent(event)
-			return err
-		}
-		if deadline, ok := ctx.Deadline(); (ok && time.Until(deadline) <= wait) || !sleep(ctx, wait) {
-			return err
-		}
-		m.counts.retries.Add(1)
-		event.Kind = AttemptRetried
-		m.onEvent(event)
-		if c.host != nil && rule.Retries.IgnorePrevious {
-			c.tried = append(c.tried, c.host)
-		}
+		ch.mesh.counts.retries.Add(1)
+		u.avoid(r)
 	}
 }
 
-// try makes one attempt; timedOut says that its own limit ended it.
-func (ch *channel) try(ctx context.Context, c *call, rule *policy.RouteRule, invoke func(context.Context) error) (err error, timedOut bool) {
-	limit := rule.Retries.PerTryTimeout
-	if limit == 0 {
-		return invoke(ctx), false
+// once makes an attempt, or several where the route hedges.
+func (u *unaryCall) once(ctx context.Context, reply any, opts []grpc.CallOption) result {
+	if u.rule.Hedging.MaxAttempts > 1 && u.channel.mesh.idempotent(u.method) {
+		if fresh := freshReply(reply); fresh != nil {
+			return u.hedge(ctx, reply, fresh, opts)
+		}
 	}
-	attempt, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
+	return u.attempt(ctx, &call{tried: u.tried, limited: u.limited}, reply, opts)
+}
+
+// attempt makes one attempt.
+func (u *unaryCall) attempt(ctx context.Context, c *call, reply any, opts []grpc.CallOption) result {
+	u.channel.mesh.counts.attempts.Add(1)
+	limit := u.rule.Retries.PerTryTimeout
+	if limit == 0 {
+		ctx = context.WithValue(ctx, callKey{}, c)
+		return result{call: c, err: u.invoke(ctx, u.method, u.req, reply, u.conn, opts...)}
+	}
 	c.limited = true
-	err = invoke(attempt)
-	return err, err != nil && attempt.Err() != nil && ctx.Err() == nil
+	try, cancel := context.WithTimeout(context.WithValue(ctx, callKey{}, c), limit)
+	defer cancel()
+	err := u.invoke(try, u.method, u.req, reply, u.conn, opts...)
+	return result{call: c, err: err, timedOut: err != nil && try.Err() != nil && ctx.Err() == nil}
+}
+
+// repeatable says whether a failed attempt may be made again.
+func (u *unaryCall) repeatable(r result) bool {
+	return (r.timedOut || u.rule.Retries.On.Has(status.Code(r.err))) && u.channel.mesh.idempotent(u.method)
+}
+
+// spend asks the budget for one more attempt beside or after r.
+func (u *unaryCall) spend(r result, kind EventKind) bool {
+	m := u.channel.mesh
+	event := Event{Kind: kind, Target: u.channel.target, Method: u.method, Err: r.err}
+	if r.call != nil {
+		if host := r.host.Load(); host != nil {
+			event.Endpoint = host.Address()
+		}
+	}
+	ok := u.plan.budget.Withdraw()
+	if !ok {
+		event.Kind = RetryRefused
+		m.counts.retriesRefused.Add(1)
+	}
+	m.onEvent(event)
+	return ok
+}
+
+// avoid keeps later attempts from the host of r, as far as others are there.
+func (u *unaryCall) avoid(r result) {
+	if host := r.host.Load(); host != nil && u.rule.Retries.IgnorePrevious {
+		u.tried = append(slices.Clip(u.tried), host)
+	}
 }
 
 // pause says how long to wait before the next attempt: what the server asks for,
@@ -116,86 +150,4 @@ func pause(rule *policy.RouteRule, attempt int, trailer metadata.MD) (time.Durat
 		wait = min(wait, rule.Retries.BaseBackoff<<attempt)
 	}
 	return time.Duration((0.8 + 0.4*rand.Float64()) * float64(wait)), true //nolint:gosec // spreads load, no secret
-}
-
-// stream opens a stream. It is balanced and its endpoint judged like a call's;
-// it has no default deadline and is not retried, as messages may have been seen.
-func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	ch.plan() // takes up a changed policy
-	inner, err := open(ch.mesh.trace.send(ctx), desc, cc, method, opts...)
-	if err != nil {
-		return nil, err
-	}
-	return &clientStream{ClientStream: inner, mesh: ch.mesh, method: method}, nil
-}
-
-// clientStream tells the end of a connection's certificate from a failure.
-type clientStream struct {
-	grpc.ClientStream
-	mesh   *Mesh
-	method string
-	once   sync.Once
-}
-
-// RecvMsg receives a message.
-func (s *clientStream) RecvMsg(msg any) error {
-	err := s.ClientStream.RecvMsg(msg)
-	if err == nil || status.Code(err) != codes.Unavailable {
-		return err
-	}
-	if st := status.Convert(err); !rotated(st) {
-		info, ok := tlsInfo(s.Context())
-		if !ok {
-			return err
-		}
-		if end, ok := peerExpiry(&info); !ok || time.Until(end) > 0 {
-			return err
-		}
-		err = errRotated()
-	}
-	s.once.Do(func() {
-		s.mesh.counts.rotated.Add(1)
-		s.mesh.onEvent(Event{Kind: StreamRotated, Method: s.method})
-	})
-	return err
-}
-
-// linkedIdempotency reads idempotency_level from the descriptors that are linked
-// into the program, each method once.
-func linkedIdempotency() func(string) bool {
-	var known sync.Map // full method -> bool; as many as the program calls
-	return func(method string) bool {
-		if answer, ok := known.Load(method); ok {
-			return answer == true
-		}
-		answer := declaredIdempotent(method)
-		known.Store(method, answer)
-		return answer
-	}
-}
-
-func declaredIdempotent(fullMethod string) bool {
-	name := protoreflect.FullName(methodName(fullMethod))
-	found, err := protoregistry.GlobalFiles.FindDescriptorByName(name)
-	if err != nil {
-		return false
-	}
-	method, ok := found.(protoreflect.MethodDescriptor)
-	if !ok {
-		return false
-	}
-	options, ok := method.Options().(*descriptorpb.MethodOptions)
-	return ok && options.GetIdempotencyLevel() != descriptorpb.MethodOptions_IDEMPOTENCY_UNKNOWN
-}
-
-// methodName turns "/pkg.Service/Method" into "pkg.Service.Method".
-func methodName(fullMethod string) string {
-	name := []byte(fullMethod)
-	if len(name) > 0 && name[0] == '/' {
-		name = name[1:]
-	}
-	if at := slices.Index(name, '/'); at >= 0 {
-		name[at] = '.'
-	}
-	return string(name)
 }

@@ -148,7 +148,16 @@
 //     fails, the load grows by that fifth and no more.
 //
 // It goes to another endpoint if there is one, after a jittered backoff that
-// doubles. gRPC's own retries are off, except for calls that a server has surely
+// doubles. A route's
+//
+//	hedging: {maxAttempts: 2, hedgingDelay: 50ms}             # gRFC A6's words
+//
+// makes another attempt beside one that takes longer than the delay, of idempotent
+// methods and out of the same budget; the first answer counts and the rest is
+// cancelled. The attempts have replies of their own, so the reply must be a
+// proto.Message or a [HedgedReply]; other calls are not hedged.
+//
+// gRPC's own retries are off, except for calls that a server has surely
 // not seen. Streams are balanced and judged like calls; they have no default
 // timeout and are not repeated, since messages may have been seen.
 //

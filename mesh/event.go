@@ -29,7 +29,10 @@ const (
 	// AttemptRetried: a client tries a call again. Target, Method, Endpoint (of
 	// the failed attempt) and Err (its error) are set.
 	AttemptRetried EventKind = "attempt_retried"
-	// RetryRefused: a retry was due, and the budget had none left. As above.
+	// AttemptHedged: a client makes another attempt while earlier ones wait for
+	// their answer. Target and Method are set.
+	AttemptHedged EventKind = "attempt_hedged"
+	// RetryRefused: a retry or hedge was due, and the budget had none left. As above.
 	RetryRefused EventKind = "retry_refused"
 	// EndpointEjected: an endpoint gets no calls until Until. Target and
 	// Endpoint are set.
@@ -66,8 +69,9 @@ type Stats struct {
 	// Calls and Attempts are of clients' unary calls; attempts include the
 	// first of each call.
 	Calls, Attempts uint64
-	// Retries were made, RetriesRefused were not for want of budget.
-	Retries, RetriesRefused uint64
+	// Retries were made, and Hedges beside running attempts; RetriesRefused, of
+	// either kind, were not for want of budget.
+	Retries, Hedges, RetriesRefused uint64
 	// Ejections are of endpoints.
 	Ejections uint64
 	// Allowed and Denied are servers' decisions; Expired counts calls refused
@@ -100,9 +104,10 @@ type EndpointStats struct {
 }
 
 type counters struct {
-	calls, attempts, retries, retriesRefused, ejections atomic.Uint64
-	allowed, denied, expired, rotated, panics           atomic.Uint64
-	policyLoads, policyErrors, discoveryErrors          atomic.Uint64
+	calls, attempts, ejections                 atomic.Uint64
+	retries, hedges, retriesRefused            atomic.Uint64
+	allowed, denied, expired, rotated, panics  atomic.Uint64
+	policyLoads, policyErrors, discoveryErrors atomic.Uint64
 }
 
 // Stats returns the counts so far. It is meant to be read every few seconds, by
@@ -111,7 +116,7 @@ func (m *Mesh) Stats() Stats {
 	c := &m.counts
 	s := Stats{
 		Calls: c.calls.Load(), Attempts: c.attempts.Load(),
-		Retries: c.retries.Load(), RetriesRefused: c.retriesRefused.Load(),
+		Retries: c.retries.Load(), Hedges: c.hedges.Load(), RetriesRefused: c.retriesRefused.Load(),
 		Ejections: c.ejections.Load(),
 		Allowed:   c.allowed.Load(), Denied: c.denied.Load(), Expired: c.expired.Load(),
 		Rotated: c.rotated.Load(), Panics: c.panics.Load(),

@@ -46,7 +46,10 @@ type Explanation struct {
 	Timeout       time.Duration
 	Retries       int
 	PerTryTimeout time.Duration
-	RetryOn       []codes.Code
+	// Hedges is how many attempts may run beside the first, HedgingDelay apart.
+	Hedges       int
+	HedgingDelay time.Duration
+	RetryOn      []codes.Code
 	// RetryRatio and MinRetriesPerSecond are the budget's.
 	RetryRatio, MinRetriesPerSecond float64
 }
@@ -71,6 +74,7 @@ func (p *Policy) Explain(q Query) Explanation {
 	e.Timeout = rule.Timeout
 	e.Retries = rule.Retries.Attempts
 	e.PerTryTimeout = rule.Retries.PerTryTimeout
+	e.Hedges, e.HedgingDelay = max(0, rule.Hedging.MaxAttempts-1), rule.Hedging.Delay
 	e.RetryOn = rule.Retries.On.Codes()
 	e.RetryRatio, e.MinRetriesPerSecond = plan.destination.Budget.Ratio, plan.destination.Budget.MinPerSecond
 	if entry >= 0 {
@@ -115,6 +119,9 @@ func (e Explanation) String() string {
 	fmt.Fprintf(&b, "  retries: %d on %s, if the method is idempotent", e.Retries, codeList(e.RetryOn))
 	if e.PerTryTimeout > 0 {
 		fmt.Fprintf(&b, ", %v a try", e.PerTryTimeout)
+	}
+	if e.Hedges > 0 {
+		fmt.Fprintf(&b, "\n  hedges: %d, %v apart, if the method is idempotent", e.Hedges, e.HedgingDelay)
 	}
 	fmt.Fprintf(&b, "\n  budget: %g retries a call, and %g a second\n", e.RetryRatio, e.MinRetriesPerSecond)
 	return b.String()

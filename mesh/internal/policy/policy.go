@@ -45,6 +45,13 @@ type RouteRule struct {
 	Match   []Match // any of them; none: every call
 	Timeout time.Duration
 	Retries Retries
+	Hedging Hedging
+}
+
+// Hedging says when an attempt gets company, in the words of gRFC A6.
+type Hedging struct {
+	MaxAttempts int           // at a time, with the first; below two there is no hedging
+	Delay       time.Duration // between one and the next
 }
 
 // Match matches a call when each of its parts does.

@@ -52,6 +52,7 @@ http:
     timeout: 2s
     retries: {attempts: 3, perTryTimeout: 500ms, retryOn: "5xx,cancelled", retryIgnorePreviousHosts: false, backoff: 10ms}
   - timeout: 10s
+    hedging: {maxAttempts: 3, hedgingDelay: 40ms}
 `
 
 func TestParse(t *testing.T) {
@@ -105,7 +106,10 @@ func TestParse(t *testing.T) {
 					BaseBackoff: 10 * time.Millisecond, MaxBackoff: 100 * time.Millisecond,
 				},
 			},
-			{Timeout: 10 * time.Second, Retries: policy.DefaultRule().Retries},
+			{
+				Timeout: 10 * time.Second, Retries: policy.DefaultRule().Retries,
+				Hedging: policy.Hedging{MaxAttempts: 3, Delay: 40 * time.Millisecond},
+			},
 		}}},
 	}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(authz.Header{}, "Regexps"), cmpopts.EquateComparable(spiffeid.ID{})); diff != "" {
@@ -147,6 +151,7 @@ func TestMistakes(t *testing.T) {
 		{"negative duration", "kind: Route\nhosts: [a]\nhttp: [{timeout: -5s}]", `want a positive duration`},
 		{"retry condition", "kind: Route\nhosts: [a]\nhttp: [{retries: {attempts: 1, retryOn: \"5xx,reset\"}}]", `retryOn: the mesh does not honour "reset"`},
 		{"mirror", "kind: Route\nhosts: [a]\nhttp: [{mirror: {host: b}}]", `m.yaml:3:9: http: the mesh does not honour "mirror"`},
+		{"hedging without a delay", "kind: Route\nhosts: [a]\nhttp: [{hedging: {maxAttempts: 2}}]", `hedging: "hedgingDelay" is missing`},
 		{"regex", "kind: Route\nhosts: [a]\nhttp: [{match: [{headers: {x: {regex: \"(\"}}}]}]", `regex: error parsing regexp`},
 		{"alias", "kind: Route\nhosts: &h [a]\nhttp: []", `an anchor, alias or tag (not supported here)`},
 	}

@@ -127,7 +127,16 @@ func (r *reader) routeRule(n ast.Node) RouteRule {
 			r.each(n, "match", func(n ast.Node) { rule.Match = append(rule.Match, r.match(n)) })
 		}},
 		key{name: "timeout", read: func(n ast.Node) { r.duration(n, "timeout", &rule.Timeout) }},
-		key{name: "retries", read: func(n ast.Node) { rule.Retries = r.retries(n) }})
+		key{name: "retries", read: func(n ast.Node) { rule.Retries = r.retries(n) }},
+		key{name: "hedging", read: func(n ast.Node) {
+			r.mapping(n, "hedging",
+				key{name: "maxAttempts", must: true, read: func(n ast.Node) {
+					r.integer(n, "maxAttempts", 2, 5, &rule.Hedging.MaxAttempts)
+				}},
+				key{name: "hedgingDelay", must: true, read: func(n ast.Node) {
+					r.duration(n, "hedgingDelay", &rule.Hedging.Delay)
+				}})
+		}})
 	return rule
 }
 

@@ -1,0 +1,144 @@
+package mesh
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/protobuf/proto"
+)
+
+// HedgedReply is what the reply of a call must be for the call to be hedged, if it
+// is no proto.Message: a reply of one's own codec, say. Each attempt receives into
+// a reply of its own.
+type HedgedReply interface {
+	// NewReply returns an empty reply of the same kind.
+	NewReply() any
+	// TakeReply takes over the contents of what NewReply returned.
+	TakeReply(reply any)
+}
+
+// freshReply returns what makes replies like the given one, or nil.
+func freshReply(reply any) func() any {
+	switch reply := reply.(type) {
+	case HedgedReply:
+		return reply.NewReply
+	case proto.Message:
+		return func() any { return reply.ProtoReflect().New().Interface() }
+	}
+	return nil
+}
+
+// takeReply puts a fresh reply into the caller's.
+func takeReply(reply, fresh any) {
+	switch reply := reply.(type) {
+	case HedgedReply:
+		reply.TakeReply(fresh)
+	case proto.Message:
+		if from, ok := fresh.(proto.Message); ok {
+			proto.Reset(reply)
+			proto.Merge(reply, from)
+		}
+	}
+}
+
+// hedged is one of several attempts that run at a time.
+type hedged struct {
+	result
+	reply any
+	own   *ownOptions
+}
+
+// hedge makes an attempt, and further ones at other endpoints if it takes long: the
+// first answer counts, the other attempts are cancelled. One that fails in a
+// repeatable way leaves it to the others, and counts if it is the last. All have
+// ended when hedge returns, since they read the caller's request.
+//
+// Every attempt receives into a reply of its own, and into its own places for the
+// header, trailer and peer.
+func (u *unaryCall) hedge(ctx context.Context, reply any, fresh func() any, opts []grpc.CallOption) result {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	policy := u.rule.Hedging
+	results := make(chan hedged, policy.MaxAttempts)
+	var calls []*call
+	launch := func() {
+		c := &call{tried: slices.Clone(u.tried), limited: u.limited}
+		for _, earlier := range calls {
+			if host := earlier.host.Load(); host != nil {
+				c.tried = append(c.tried, host)
+			}
+		}
+		calls = append(calls, c)
+		h := hedged{reply: fresh(), own: ownPlaces(opts)}
+		running.Go(func() {
+			h.result = u.attempt(ctx, c, h.reply, h.own.options)
+			results <- h
+		})
+	}
+	timer := time.NewTimer(policy.Delay)
+	defer timer.Stop()
+	launch()
+	for ended := 0; ; {
+		select {
+		case h := <-results:
+			ended++
+			if h.err == nil {
+				takeReply(reply, h.reply)
+			}
+			if h.err == nil || !u.repeatable(h.result) || ended == len(calls) {
+				h.own.copyBack()
+				return h.result
+			}
+		case <-timer.C:
+			if len(calls) < policy.MaxAttempts && u.spend(result{}, AttemptHedged) {
+				u.channel.mesh.counts.hedges.Add(1)
+				launch()
+				timer.Reset(policy.Delay)
+			}
+		}
+	}
+}
+
+// ownOptions are call options with places of an attempt's own in them.
+type ownOptions struct {
+	options []grpc.CallOption
+	back    []func()
+}
+
+// ownPlaces replaces the options that gRPC writes to.
+func ownPlaces(opts []grpc.CallOption) *ownOptions {
+	o := &ownOptions{options: make([]grpc.CallOption, len(opts))}
+	for i, opt := range opts {
+		switch opt := opt.(type) {
+		case grpc.HeaderCallOption:
+			own := new(metadata.MD)
+			o.options[i] = grpc.Header(own)
+			o.back = append(o.back, func() { *opt.HeaderAddr = *own })
+		case grpc.TrailerCallOption:
+			own := new(metadata.MD)
+			o.options[i] = grpc.Trailer(own)
+			o.back = append(o.back, func() { *opt.TrailerAddr = *own })
+		case grpc.PeerCallOption:
+			own := new(peer.Peer)
+			o.options[i] = grpc.Peer(own)
+			o.back = append(o.back, func() { *opt.PeerAddr = *own })
+		default:
+			o.options[i] = opt
+		}
+	}
+	return o
+}
+
+// copyBack hands what gRPC has written to the caller.
+func (o *ownOptions) copyBack() {
+	for _, back := range o.back {
+		back()
+	}
+}

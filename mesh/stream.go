@@ -1,0 +1,53 @@
+package mesh
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// stream opens a stream. It is balanced and its endpoint judged like a call's;
+// it has no default deadline and is not retried, as messages may have been seen.
+func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	ch.plan() // takes up a changed policy
+	inner, err := open(ch.mesh.trace.send(ctx), desc, cc, method, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return &clientStream{ClientStream: inner, mesh: ch.mesh, method: method}, nil
+}
+
+// clientStream tells the end of a connection's certificate from a failure.
+type clientStream struct {
+	grpc.ClientStream
+	mesh   *Mesh
+	method string
+	once   sync.Once
+}
+
+// RecvMsg receives a message.
+func (s *clientStream) RecvMsg(msg any) error {
+	err := s.ClientStream.RecvMsg(msg)
+	if err == nil || status.Code(err) != codes.Unavailable {
+		return err
+	}
+	if st := status.Convert(err); !rotated(st) {
+		info, ok := tlsInfo(s.Context())
+		if !ok {
+			return err
+		}
+		if end, ok := peerExpiry(&info); !ok || time.Until(end) > 0 {
+			return err
+		}
+		err = errRotated()
+	}
+	s.once.Do(func() {
+		s.mesh.counts.rotated.Add(1)
+		s.mesh.onEvent(Event{Kind: StreamRotated, Method: s.method})
+	})
+	return err
+}
