@@ -7,164 +7,149 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
-	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/portico-bff/portico/upstream/internal/nearest"
-	"unicode/utf8"
 )
 
-// textValue reads a text as one value of fd.
-func textValue(at protoreflect.Message, fd protoreflect.FieldDescriptor, text string) (protoreflect.Value, *ValueError) {
-	if fd.Message() != nil {
-		return textMessage(at, fd, text)
+// text appends a text as one value of f, with its tag.
+func (m *Message) text(f *field, text string) *ValueError {
+	m.w.out = protowire.AppendVarint(m.w.out, f.tag)
+	if f.msg == nil {
+		return m.textScalar(f, text)
 	}
-	return textScalar(fd, text)
+	if f.wire == protowire.StartGroupType {
+		return &ValueError{Found: fmt.Sprintf("a %s has no text form", f.msg.md.FullName())}
+	}
+	at := m.w.begin()
+	wrong := m.textMessage(f.msg, text)
+	m.w.end(at)
+	return wrong
 }
 
-// textMessage reads the text form of a well-known type.
-func textMessage(at protoreflect.Message, fd protoreflect.FieldDescriptor, text string) (protoreflect.Value, *ValueError) {
-	var v protoreflect.Value
-	if fd.IsList() {
-		v = at.NewField(fd).List().NewElement()
-	} else {
-		v = at.NewField(fd)
+// textMessage appends the fields of a well-known type in its text form.
+func (m *Message) textMessage(l *layout, text string) *ValueError {
+	bad := func(expected string) *ValueError {
+		return &ValueError{Found: strconv.Quote(text), Expected: expected}
 	}
-	m := v.Message()
-	switch specialOf(fd.Message()) {
+	switch l.special {
 	case specialWrapper:
-		inner := fd.Message().Fields().ByNumber(1)
-		w, err := textScalar(inner, text)
-		if err != nil {
-			return v, err
+		m.w.out = protowire.AppendVarint(m.w.out, l.fields[0].tag)
+		return m.textScalar(&l.fields[0], text)
+	case specialTimestamp, specialDuration:
+		parse, expected := parseTimestamp, timestampText
+		if l.special == specialDuration {
+			parse, expected = parseDuration, durationText
 		}
-		m.Set(inner, w)
-		return v, nil
-	case specialTimestamp, specialDuration, specialFieldMask:
-		if err := protojson.Unmarshal(AppendJSONString(nil, []byte(text)), m.Interface()); err != nil || !utf8.ValidString(text) {
-			expected := map[special]string{
-				specialTimestamp: "a time such as 2006-01-02T15:04:05Z",
-				specialDuration:  "a duration in seconds such as 1.5s",
-				specialFieldMask: "field names separated by commas",
-			}[specialOf(fd.Message())]
-			return v, &ValueError{Found: strconv.Quote(text), Expected: expected}
+		seconds, nanos, ok := parse([]byte(text))
+		if !ok {
+			return bad(expected)
 		}
-		return v, nil
+		m.w.out = protowire.AppendVarint(append(m.w.out, secondsField<<3), uint64(seconds))
+		m.w.out = protowire.AppendVarint(append(m.w.out, nanosField<<3), uint64(int64(nanos)))
+		return nil
+	case specialFieldMask:
+		out, ok := appendFieldMask(m.w.out, []byte(text))
+		if !ok {
+			return bad("field names in lowerCamelCase separated by commas")
+		}
+		m.w.out = out
+		return nil
 	default:
-		return v, &ValueError{Found: fmt.Sprintf("a %s has no text form", fd.Message().FullName())}
+		return &ValueError{Found: fmt.Sprintf("a %s has no text form", l.md.FullName())}
 	}
 }
 
-// textScalar reads the text of a scalar.
-func textScalar(fd protoreflect.FieldDescriptor, text string) (protoreflect.Value, *ValueError) {
-	bad := func(expected string) (protoreflect.Value, *ValueError) {
-		return protoreflect.Value{}, &ValueError{Found: strconv.Quote(text), Expected: expected}
+// textScalar appends a value that is no message, without its tag.
+func (m *Message) textScalar(f *field, text string) *ValueError {
+	bad := func(expected string, nearest string) *ValueError {
+		return &ValueError{Found: strconv.Quote(text), Expected: expected, Nearest: nearest}
 	}
-	switch k := fd.Kind(); k {
-	case protoreflect.BoolKind:
-		switch text {
-		case "true":
-			return protoreflect.ValueOfBool(true), nil
-		case "false":
-			return protoreflect.ValueOfBool(false), nil
-		}
-		return bad("true or false")
+	var (
+		bits uint64
+		err  error
+	)
+	switch f.kind {
 	case protoreflect.StringKind:
 		if !utf8.ValidString(text) {
-			return bad("UTF-8")
+			return bad("UTF-8", "")
 		}
-		return protoreflect.ValueOfString(text), nil
+		m.w.out = protowire.AppendString(m.w.out, text)
+		return nil
 	case protoreflect.BytesKind:
 		b, err := decodeBase64(text)
 		if err != nil {
-			return bad("base64")
+			return bad(kindText(f), "")
 		}
-		return protoreflect.ValueOfBytes(b), nil
+		m.w.out = protowire.AppendBytes(m.w.out, b)
+		return nil
 	case protoreflect.EnumKind:
-		return textEnum(fd, text)
+		n, ok := f.enum.byName[text]
+		if !ok {
+			number, err := strconv.ParseInt(text, 10, 32)
+			if err != nil {
+				return bad(kindText(f), nearest.Name(text, f.enum.names()))
+			}
+			n = int32(number)
+		}
+		bits = uint64(int64(n))
+	case protoreflect.BoolKind:
+		switch text {
+		case "true":
+			bits = 1
+		case "false":
+		default:
+			err = strconv.ErrSyntax
+		}
+	default:
+		bits, err = textNumber(f.kind, text)
+	}
+	switch {
+	case errors.Is(err, strconv.ErrRange):
+		return bad(kindText(f)+" within its range", "")
+	case err != nil:
+		return bad(kindText(f), "")
+	}
+	m.w.out = appendBits(m.w.out, f.kind, bits)
+	return nil
+}
+
+// textNumber reads a number in decimal, or NaN, Infinity or -Infinity.
+func textNumber(k protoreflect.Kind, text string) (uint64, error) {
+	switch k {
 	case protoreflect.FloatKind:
 		f, err := textFloat(text, 32)
-		if err != nil {
-			return bad(numberExpected(err, "a number"))
-		}
-		return protoreflect.ValueOfFloat32(float32(f)), nil
+		return uint64(math.Float32bits(float32(f))), err
 	case protoreflect.DoubleKind:
 		f, err := textFloat(text, 64)
-		if err != nil {
-			return bad(numberExpected(err, "a number"))
-		}
-		return protoreflect.ValueOfFloat64(f), nil
-	case protoreflect.Int32Kind, protoreflect.Sint32Kind, protoreflect.Sfixed32Kind:
-		n, err := strconv.ParseInt(text, 10, 32)
-		if err != nil {
-			return bad(numberExpected(err, "an integer of 32 bits"))
-		}
-		return protoreflect.ValueOfInt32(int32(n)), nil
+		return math.Float64bits(f), err
+	case protoreflect.Uint32Kind, protoreflect.Fixed32Kind:
+		return strconv.ParseUint(text, 10, 32)
+	case protoreflect.Uint64Kind, protoreflect.Fixed64Kind:
+		return strconv.ParseUint(text, 10, 64)
 	case protoreflect.Int64Kind, protoreflect.Sint64Kind, protoreflect.Sfixed64Kind:
 		n, err := strconv.ParseInt(text, 10, 64)
-		if err != nil {
-			return bad(numberExpected(err, "an integer of 64 bits"))
-		}
-		return protoreflect.ValueOfInt64(n), nil
-	case protoreflect.Uint32Kind, protoreflect.Fixed32Kind:
-		n, err := strconv.ParseUint(text, 10, 32)
-		if err != nil {
-			return bad(numberExpected(err, "a non-negative integer of 32 bits"))
-		}
-		return protoreflect.ValueOfUint32(uint32(n)), nil
-	case protoreflect.Uint64Kind, protoreflect.Fixed64Kind:
-		n, err := strconv.ParseUint(text, 10, 64)
-		if err != nil {
-			return bad(numberExpected(err, "a non-negative integer of 64 bits"))
-		}
-		return protoreflect.ValueOfUint64(n), nil
+		return uint64(n), err
 	default:
-		return bad("a scalar")
+		n, err := strconv.ParseInt(text, 10, 32)
+		return uint64(n), err
 	}
 }
 
-func numberExpected(err error, what string) string {
-	if errors.Is(err, strconv.ErrRange) {
-		return what + " within its range"
-	}
-	return what
-}
-
-// textFloat reads a decimal number, or NaN, Infinity or -Infinity.
 func textFloat(text string, bits int) (float64, error) {
-	switch text {
-	case "NaN":
-		return math.NaN(), nil
-	case "Infinity":
-		return math.Inf(1), nil
-	case "-Infinity":
-		return math.Inf(-1), nil
+	if f, ok := notFinite([]byte(text)); ok {
+		return f, nil
 	}
-	if strings.Trim(text, "0123456789+-.eE") != "" {
+	if strings.Trim(text, "0123456789+-.eE") != "" { // package strconv knows more forms
 		return 0, strconv.ErrSyntax
 	}
 	return strconv.ParseFloat(text, bits)
 }
 
-// textEnum reads an enum value by name or by number.
-func textEnum(fd protoreflect.FieldDescriptor, text string) (protoreflect.Value, *ValueError) {
-	values := fd.Enum().Values()
-	if v := values.ByName(protoreflect.Name(text)); v != nil {
-		return protoreflect.ValueOfEnum(v.Number()), nil
-	}
-	if n, err := strconv.ParseInt(text, 10, 32); err == nil {
-		return protoreflect.ValueOfEnum(protoreflect.EnumNumber(n)), nil
-	}
-	known := make([]string, values.Len())
-	for i := range known {
-		known[i] = string(values.Get(i).Name())
-	}
-	return protoreflect.Value{}, &ValueError{Found: strconv.Quote(text), Expected: fmt.Sprintf("a value of %s", fd.Enum().FullName()),
-		Nearest: nearest.Name(text, known)}
-}
-
-// decodeBase64 accepts both alphabets, with and without padding.
+// decodeBase64 accepts both alphabets of RFC 4648, with and without padding.
 func decodeBase64(s string) ([]byte, error) {
 	enc := base64.StdEncoding
 	if strings.ContainsAny(s, "-_") {
