@@ -21,10 +21,10 @@ type preference struct {
 	named bool
 }
 
-// prefers says how much the client wants a media type. Without an Accept field it takes anything.
+// prefers says how much the client wants a media type. Without an Accept field, or with an empty one, it takes anything.
 func prefers(r *http.Request, media string) preference {
 	fields := r.Header.Values("Accept")
-	if len(fields) == 0 {
+	if strings.TrimSpace(strings.Join(fields, "")) == "" {
 		return preference{quality: 1}
 	}
 	kind, _, _ := strings.Cut(media, "/")

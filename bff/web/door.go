@@ -102,6 +102,7 @@ func New(config Config, o Options) (*Door, error) {
 	exec.SetErrorPresenter(present.any)
 	exec.SetRecoverFunc(present.recovered)
 	exec.Use(extension.AutomaticPersistedQuery{Cache: persisted})
+	exec.Use(repetition{documents: documents, tokens: config.Tokens})
 	if config.Introspection {
 		exec.Use(extension.Introspection{})
 	} else {

@@ -15,6 +15,9 @@ import (
 	"github.com/portico-bff/portico/bff/fault"
 )
 
+// maxMistakes bounds how many mistakes a document is told of.
+const maxMistakes = 50
+
 // servePost answers an operation in a JSON body.
 func (d *Door) servePost(w http.ResponseWriter, r *http.Request) {
 	if !isJSON(r.Header.Get("Content-Type")) {
@@ -88,6 +91,7 @@ func (d *Door) prepare(ctx context.Context, params *graphql.RawParams) (*ast.Ope
 	ctx = graphql.StartOperationTrace(ctx)
 	opCtx, errs := d.exec.CreateOperationContext(ctx, params)
 	if len(errs) > 0 {
+		errs = errs[:min(len(errs), maxMistakes)]
 		handler := graphql.OneShot(d.exec.DispatchError(graphql.WithOperationContext(ctx, opCtx), errs))
 		return nil, func() *graphql.Response { return handler(ctx) }
 	}

@@ -313,6 +313,42 @@ func TestLimits(t *testing.T) {
 			t.Errorf("%s", got.text)
 		}
 	})
+	t.Run("mistakes", func(t *testing.T) {
+		t.Parallel()
+		h := serve(t, shop(), nil)
+		if got := h.post(t, "{ __typename "+strings.Repeat("@x ", 200)+"}"); len(got.body.Errors) != maxMistakes {
+			t.Errorf("%d errors", len(got.body.Errors))
+		}
+	})
+	t.Run("repetition", func(t *testing.T) {
+		t.Parallel()
+		h := serve(t, shop(), nil)
+		var chain strings.Builder
+		for i := range 900 {
+			fmt.Fprintf(&chain, "fragment F%d on Product { ...F%d id } ", i, i+1)
+		}
+		for name, query := range map[string]string{
+			"fields":    "{" + strings.Repeat("__typename ", 9990) + "}",
+			"nested":    "{" + strings.Repeat("product(id: 1) { id } ", 1000) + "}",
+			"inline":    "{" + strings.Repeat("... { __typename } ", 1000) + "}",
+			"fragments": "{ product(id: 1) { ...F0 } } fragment F900 on Product { id } " + chain.String(),
+		} {
+			start := time.Now()
+			if got := h.post(t, query); !strings.Contains(got.text, "repeats its fields too often") {
+				t.Errorf("%s: %.200s", name, got.text)
+			}
+			if took := time.Since(start); took > time.Second {
+				t.Errorf("%s took %v", name, took)
+			}
+		}
+		var many strings.Builder
+		for i := range 100 {
+			fmt.Fprintf(&many, "a%d: product(id: %d) { id title description stock } ", i, i)
+		}
+		if got := h.post(t, "{"+many.String()+"}"); len(got.body.Errors) > 0 {
+			t.Errorf("%.200s", got.text)
+		}
+	})
 	t.Run("body", func(t *testing.T) {
 		t.Parallel()
 		h := serve(t, shop(), nil, func(next http.Handler) http.Handler {
