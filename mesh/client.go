@@ -11,6 +11,8 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/keepalive"
 
 	"github.com/portico-bff/portico/mesh/internal/budget"
 	"github.com/portico-bff/portico/mesh/internal/outlier"
@@ -45,7 +47,7 @@ type expectOption struct {
 // the caller.
 func (m *Mesh) NewClient(target string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 	ch := &channel{mesh: m, target: target}
-	var plain []grpc.DialOption
+	plain := clientDefaults()
 	for _, opt := range opts {
 		expect, ok := opt.(expectOption)
 		if !ok {
@@ -85,6 +87,28 @@ func (m *Mesh) NewClient(target string, opts ...grpc.DialOption) (*grpc.ClientCo
 		return nil, fmt.Errorf("mesh: target %q: %w", target, err)
 	}
 	return conn, nil
+}
+
+const (
+	clientKeepaliveTime = 30 * time.Second // servers of the mesh allow minPing
+	connectTimeout      = 10 * time.Second
+	connectBackoff      = 200 * time.Millisecond
+	connectBackoffLimit = 10 * time.Second
+)
+
+// clientDefaults are options that the caller's may replace.
+func clientDefaults() []grpc.DialOption {
+	return []grpc.DialOption{
+		// Finds peers that are gone without a word, while calls wait for them.
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: clientKeepaliveTime, Timeout: keepaliveTimeout}),
+		// gRPC's own backoff grows to two minutes, long after a service is back.
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff: backoff.Config{
+				BaseDelay: connectBackoff, Multiplier: 1.6, Jitter: 0.2, MaxDelay: connectBackoffLimit,
+			},
+			MinConnectTimeout: connectTimeout,
+		}),
+	}
 }
 
 // channel is what the mesh knows of one client.

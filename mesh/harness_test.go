@@ -172,6 +172,14 @@ func serve(tb testing.TB, server *mesh.Server, listener net.Listener) {
 type network struct {
 	mu        sync.Mutex
 	listeners map[string]*bufconn.Listener
+	dials     int
+}
+
+// dialled returns how many connections were asked for.
+func (n *network) dialled() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.dials
 }
 
 func (n *network) add(address string, l *bufconn.Listener) {
@@ -186,6 +194,7 @@ func (n *network) add(address string, l *bufconn.Listener) {
 func (n *network) dial(ctx context.Context, address string) (net.Conn, error) {
 	n.mu.Lock()
 	l := n.listeners[address]
+	n.dials++
 	n.mu.Unlock()
 	if l == nil {
 		return nil, status.Error(codes.Unavailable, "nobody listens on "+address)

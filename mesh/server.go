@@ -53,7 +53,6 @@ func (m *Mesh) NewServer(opts ...grpc.ServerOption) *Server {
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxHeaderListSize(maxHeader),
 		grpc.ConnectionTimeout(handshakeTimeout),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
 	}
 	s := &Server{
 		Server: grpc.NewServer(append(append(defaults, opts...), m.ServerOptions()...)...),
@@ -74,6 +73,7 @@ func (m *Mesh) ServerOptions() []grpc.ServerOption {
 			Time:             keepaliveTime,
 			Timeout:          keepaliveTimeout,
 		}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
 		grpc.UnaryInterceptor(m.serveUnary),
 		grpc.StreamInterceptor(m.serveStream),
 	)
