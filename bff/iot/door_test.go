@@ -39,6 +39,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type fleet struct {
 	mu       sync.Mutex
 	fail     error // of every call, if it is set
+	stumble  int64 // sequence over which calls fail; none if 0
 	readings map[string]*fleetv1.Reading
 	calls    int
 	largest  int
@@ -93,6 +94,9 @@ func (f *fleet) Invoke(ctx context.Context, m *upstream.Method, req []byte) (ups
 	}
 	f.largest = max(f.largest, len(in.GetReadings()))
 	for _, r := range in.GetReadings() {
+		if f.stumble != 0 && r.GetSequence() == f.stumble {
+			return upstream.Reply{}, status.Error(codes.Internal, "a bug")
+		}
 		if r.GetSequence() == 13 {
 			return upstream.Reply{}, status.Error(codes.InvalidArgument, "13 brings bad luck")
 		}
@@ -425,6 +429,39 @@ func TestLosesNothing(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// A message over which the service stumbles does not hold the others back, and is not given up.
+func TestStumblingService(t *testing.T) {
+	t.Parallel()
+	f := newFleet()
+	f.stumble = 1050
+	cfg := config(t.TempDir())
+	cfg.Broker.AckWait = 3 * time.Second
+	d := open(t, cfg, f)
+	c := d.device(t, "box-0007")
+	var tokens []mqtt.Token
+	for i := range 100 {
+		tokens = append(tokens, c.Publish("boxes/box-0007/telemetry", 1, false, reading(1000+i)))
+	}
+	for _, tok := range tokens {
+		if err := wait(tok); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stored := func(n int) func() error {
+		return func() error {
+			if got := len(f.stored("box-0007")); got != n {
+				return fmt.Errorf("%d of %d readings are stored", got, n)
+			}
+			return nil
+		}
+	}
+	eventually(t, 10*time.Second, stored(99))
+	f.mu.Lock()
+	f.stumble = 0
+	f.mu.Unlock()
+	eventually(t, 10*time.Second, stored(100))
 }
 
 // What does not fit into the window is delivered when there is room: by either kind of broker.

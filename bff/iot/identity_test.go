@@ -2,10 +2,13 @@ package iot_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"strings"
@@ -91,6 +94,47 @@ func TestNobodyBeforeTheBridge(t *testing.T) {
 	defer cancel()
 	if err := d.Close(ctx); err != nil {
 		t.Error(err)
+	}
+}
+
+// Over TLS the door is the same; a client that never shakes hands is dropped in time.
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	https := httptest.NewTLSServer(nil) // for its certificate
+	defer https.Close()
+	lis, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: https.TLS.Certificates, MinVersion: tls.VersionTLS13})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := newFleet()
+	d, err := iot.New(t.Context(), config(t.TempDir()), iot.Options{
+		Core: f, Descriptors: descriptors(t), Listeners: []net.Listener{lis},
+		Logger: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := &door{Door: d, addr: lis.Addr().String()}
+	t.Cleanup(func() { open.close(t) })
+	eventually(t, 5*time.Second, d.Ready)
+	roots := x509.NewCertPool()
+	roots.AddCert(https.Certificate())
+	o := open.options("box-1", "device box-1").SetTLSConfig(&tls.Config{RootCAs: roots, ServerName: "example.com", MinVersion: tls.VersionTLS13})
+	o.Servers = nil
+	c := connect(t, o.AddBroker("ssl://"+d.Addr().String()))
+	if err := wait(c.Publish("boxes/box-1/telemetry", 1, false, reading(1))); err != nil {
+		t.Error(err)
+	}
+	silent, err := net.Dial("tcp", d.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close() //nolint:errcheck // nothing was written
+	if err := silent.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := silent.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("a client that says nothing stays connected")
 	}
 }
 

@@ -15,8 +15,8 @@ import (
 const (
 	backoffMin = 50 * time.Millisecond
 	backoffMax = 2 * time.Second
-	// isolateAfter is how many times a batch may fail for an unknown reason before it is split, so that one message that
-	// a service cannot stand does not hold the others back.
+	// isolateAfter is how many times a batch may fail for an unknown reason before it is split, and a single message
+	// before it is left to be delivered again: one that a service cannot stand does not hold the others back.
 	isolateAfter = 3
 )
 
@@ -98,6 +98,11 @@ func (l *lane) send(ctx context.Context, batch []*message) {
 			return
 		case what == poison && len(batch) == 1:
 			l.refuse(ctx, batch[0], fault.From(err).Public)
+			return
+		case what == isolate && attempt >= isolateAfter && len(batch) == 1:
+			l.bridge.o.Logger.ErrorContext(ctx, "the service fails for a message, which will come again", "topic", batch[0].topic,
+				"method", l.uplink.method.Name, "error", err)
+			l.letGo(batch, resultDeferred)
 			return
 		case len(batch) > 1 && (what == poison || what == isolate && attempt >= isolateAfter):
 			half := len(batch) / 2

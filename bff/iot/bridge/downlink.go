@@ -29,7 +29,7 @@ func (b *Bridge) runDownlink(ctx context.Context, d *downlink) {
 		}
 		started := time.Now()
 		err := b.follow(ctx, d)
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || b.stopping() {
 			return
 		}
 		if time.Since(started) > settled {
@@ -41,6 +41,16 @@ func (b *Bridge) runDownlink(ctx context.Context, d *downlink) {
 			return
 		}
 		backoff = min(2*backoff, downlinkBackoffMax)
+	}
+}
+
+// stopping reports whether Close has been called.
+func (b *Bridge) stopping() bool {
+	select {
+	case <-b.stop:
+		return true
+	default:
+		return false
 	}
 }
 
