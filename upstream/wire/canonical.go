@@ -116,7 +116,7 @@ func (s *canon) scan(l *layout, msg []byte) error {
 	base := len(s.found)
 	for len(msg) > 0 {
 		num, typ, n := protowire.ConsumeTag(msg)
-		if n < 0 {
+		if n < 0 || num > protowire.MaxValidNumber {
 			return errTruncated()
 		}
 		m := protowire.ConsumeFieldValue(num, typ, msg[n:])
@@ -259,7 +259,7 @@ func (s *canon) scalar(f *field, value []byte) error {
 		return errTruncated()
 	}
 	if bits := decodeBits(f.kind, raw); bits != 0 || f.presence {
-		s.out = appendBits(protowire.AppendVarint(s.out, f.tag), f.kind, bits)
+		s.out = appendBits(protowire.AppendVarint(s.out, f.tag), f.kind, oneNaN(f.kind, bits))
 	}
 	return nil
 }
@@ -286,7 +286,7 @@ func (s *canon) list(f *field, from, to int) error {
 			if !f.packed {
 				s.out = protowire.AppendVarint(s.out, f.tag)
 			}
-			s.out = appendBits(s.out, f.kind, decodeBits(f.kind, raw))
+			s.out = appendBits(s.out, f.kind, oneNaN(f.kind, decodeBits(f.kind, raw)))
 		}
 	}
 	switch {
@@ -346,7 +346,7 @@ func (s *canon) entry(f *field, content []byte, depth int) error {
 		if n < 0 {
 			raw = 0
 		}
-		s.out = appendBits(protowire.AppendVarint(s.out, f.val.tag), f.val.kind, decodeBits(f.val.kind, raw))
+		s.out = appendBits(protowire.AppendVarint(s.out, f.val.tag), f.val.kind, oneNaN(f.val.kind, decodeBits(f.val.kind, raw)))
 	}
 	moved := s.end(at)
 	g.keyStart, g.keyEnd, g.end = g.keyStart+moved, g.keyEnd+moved, len(s.out)
@@ -360,7 +360,7 @@ func (s *canon) splitEntry(f *field, content []byte, depth int) (key, value []by
 	pieces := 0
 	for len(content) > 0 {
 		num, typ, n := protowire.ConsumeTag(content)
-		if n < 0 {
+		if n < 0 || num > protowire.MaxValidNumber {
 			return nil, nil, errTruncated()
 		}
 		m := protowire.ConsumeFieldValue(num, typ, content[n:])

@@ -119,7 +119,7 @@ func (s *render) entry(f *field, content []byte) (mapEntry, error) {
 	pieces := 0
 	for at := 0; at < len(content); {
 		num, typ, n := protowire.ConsumeTag(content[at:])
-		if n < 0 {
+		if n < 0 || num > protowire.MaxValidNumber {
 			return e, errTruncated()
 		}
 		end, start, stop := valueEnd(content, at+n, num, typ)

@@ -45,6 +45,17 @@ func appendBits(dst []byte, k protoreflect.Kind, bits uint64) []byte {
 	}
 }
 
+// oneNaN replaces every NaN by the one that JSON's "NaN" stands for; other values stay as they are.
+func oneNaN(k protoreflect.Kind, bits uint64) uint64 {
+	switch {
+	case k == protoreflect.FloatKind && bits&0x7fff_ffff > 0x7f80_0000:
+		return uint64(math.Float32bits(float32(math.NaN())))
+	case k == protoreflect.DoubleKind && bits&(1<<63-1) > 0x7ff<<52:
+		return math.Float64bits(math.NaN())
+	}
+	return bits
+}
+
 // decodeBits turns what stands on the wire for a scalar into its bits: varints are cut to the kind's width.
 func decodeBits(k protoreflect.Kind, raw uint64) uint64 {
 	switch k {

@@ -290,6 +290,6 @@ func appendSingle(dst []byte, fd protoreflect.FieldDescriptor, v protoreflect.Va
 	case protoreflect.BytesKind:
 		return protowire.AppendBytes(dst, v.Bytes()), nil
 	default:
-		return appendBits(dst, fd.Kind(), bitsOf(fd.Kind(), v)), nil
+		return appendBits(dst, fd.Kind(), oneNaN(fd.Kind(), bitsOf(fd.Kind(), v))), nil
 	}
 }

@@ -76,7 +76,7 @@ func (t *Table) Scan(msg []byte, slots []Span) error {
 	clear(slots)
 	for at := 0; at < len(msg); {
 		num, typ, n := protowire.ConsumeTag(msg[at:])
-		if n < 0 {
+		if n < 0 || num > protowire.MaxValidNumber {
 			return errTruncated()
 		}
 		rest := msg[at+n:]
