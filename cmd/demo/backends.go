@@ -10,17 +10,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
-	"github.com/portico-bff/portico/cmd/shop/catalog"
-	"github.com/portico-bff/portico/cmd/shop/fleet"
 	"github.com/portico-bff/portico/cmd/shop/issuer"
-	"github.com/portico-bff/portico/cmd/shop/orders"
-	"github.com/portico-bff/portico/cmd/shop/payments"
 	"github.com/portico-bff/portico/cmd/shop/policy"
-	"github.com/portico-bff/portico/cmd/shop/service"
-	"github.com/portico-bff/portico/cmd/shop/users"
+	"github.com/portico-bff/portico/cmd/shop/stack"
 	"github.com/portico-bff/portico/mesh"
 )
 
@@ -33,146 +27,99 @@ type backends struct {
 	// by the names that the configuration has for them.
 	socket, jwks string
 	targets      map[string]string
-
-	issuer *issuer.Issuer
-	ca     *mesh.DevCA
-	keys   *http.Server
-	stop   context.CancelFunc
-	work   sync.WaitGroup
-
-	// failed is closed when a part has ended by itself; err says why.
+	// failed is closed when a service has ended by itself.
 	failed chan struct{}
-	once   sync.Once
-	err    error
 
-	closers []func() error
+	issuer   *issuer.Issuer
+	services *stack.Stack
+	closers  []func() error // in the order of opening
 }
 
-// openShop starts everything behind Portico. The services run until close.
-func openShop(ctx context.Context, data string, logger *slog.Logger) (_ *backends, err error) {
-	s := &backends{targets: map[string]string{}, failed: make(chan struct{})}
-	background, stop := context.WithCancel(context.WithoutCancel(ctx))
-	s.stop = stop
+// openBackends starts everything behind Portico. It runs until close.
+func openBackends(ctx context.Context, data string, logger *slog.Logger) (_ *backends, err error) {
+	b := &backends{targets: map[string]string{}, failed: make(chan struct{})}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, s.close())
+			err = errors.Join(err, b.close())
 		}
 	}()
-	if err := s.openAuthorities(background, data); err != nil {
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	b.closers = append(b.closers, func() error { stop(); return nil })
+	ca, err := b.openAuthority(background, data)
+	if err != nil {
+		return nil, fmt.Errorf("open the certificate authority: %w", err)
+	}
+	if err := b.openIssuer(ctx, data, logger); err != nil {
+		return nil, fmt.Errorf("open the token issuer: %w", err)
+	}
+	b.services, err = stack.Start(background, stack.Options{Data: data, Identity: ca.Identity, Logger: logger, Grace: grace})
+	if err != nil {
 		return nil, err
 	}
-	listeners := map[string]net.Listener{}
-	for _, name := range policy.Names() {
-		if name == policy.Portico {
-			continue
-		}
-		if listeners[name], err = loopback(ctx); err != nil {
-			return nil, err
-		}
-		s.targets[strings.ToUpper(name)+"_TARGET"] = "passthrough:///" + listeners[name].Addr().String()
+	b.closers = append(b.closers, b.services.Close)
+	for _, name := range stack.Names() {
+		b.targets[strings.ToUpper(name)+"_TARGET"] = b.services.Target(name)
 	}
-	for name, lis := range listeners {
-		if err := s.start(background, name, lis, data, logger); err != nil {
-			return nil, err
-		}
-	}
-	return s, nil
+	go func() { // ends with the services
+		_ = b.services.Wait() // close tells why
+		close(b.failed)
+	}()
+	return b, nil
 }
 
-// openAuthorities starts the certificate authority and the token issuer.
-func (s *backends) openAuthorities(ctx context.Context, data string) (err error) {
-	if s.issuer, err = issuer.New(filepath.Join(data, "issuer")); err != nil {
-		return fmt.Errorf("open the token issuer: %w", err)
+// openAuthority starts the certificate authority, with a Workload API socket for Portico.
+func (b *backends) openAuthority(ctx context.Context, data string) (*mesh.DevCA, error) {
+	ca, err := mesh.NewDevCA(mesh.DevCAOptions{TrustDomain: policy.TrustDomain, Dir: filepath.Join(data, "ca")})
+	if err != nil {
+		return nil, err
 	}
-	if s.ca, err = mesh.NewDevCA(mesh.DevCAOptions{TrustDomain: policy.TrustDomain, Dir: filepath.Join(data, "ca")}); err != nil {
-		return err
-	}
-	s.closers = append(s.closers, s.ca.Close)
-	// A path of a socket has room for about 100 characters: it cannot stand in a data folder of any name.
+	b.closers = append(b.closers, ca.Close)
+	// The path of a socket has room for about 100 characters: it cannot stand in a data folder of any name.
 	sockets, err := os.MkdirTemp("", "portico-")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	s.closers = append(s.closers, func() error { return os.RemoveAll(sockets) })
-	if err := s.ca.Serve(ctx, sockets, policy.Portico); err != nil {
-		return err
-	}
-	s.socket = filepath.Join(sockets, policy.Portico+".sock")
-	lis, err := loopback(ctx)
-	if err != nil {
-		return err
-	}
-	s.keys = &http.Server{Handler: s.issuer.Handler(), ReadHeaderTimeout: 5 * time.Second}
-	s.work.Go(func() {
-		if err := s.keys.Serve(lis); !errors.Is(err, http.ErrServerClosed) {
-			s.fail(err)
-		}
-	})
-	s.jwks = "http://" + lis.Addr().String() + issuer.JWKSPath
-	return nil
+	b.closers = append(b.closers, func() error { return os.RemoveAll(sockets) })
+	b.socket = filepath.Join(sockets, policy.Portico+".sock")
+	return ca, ca.Serve(ctx, sockets, policy.Portico)
 }
 
-// start runs one service.
-func (s *backends) start(ctx context.Context, name string, lis net.Listener, data string, logger *slog.Logger) error {
-	identity, err := s.ca.Identity(name)
+// openIssuer serves the issuer's keys.
+func (b *backends) openIssuer(ctx context.Context, data string, logger *slog.Logger) (err error) {
+	if b.issuer, err = issuer.New(filepath.Join(data, "issuer")); err != nil {
+		return err
+	}
+	lis, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
-	logger = logger.With("service", name)
-	member, err := service.Join(ctx, identity, "", nil, logger)
-	if err != nil {
-		return errors.Join(err, identity.Close())
-	}
-	o := service.Options{Data: filepath.Join(data, name), Listener: lis, Mesh: member, Logger: logger, Grace: grace}
-	run := map[string]func(context.Context, service.Options) error{
-		policy.Catalog: catalog.Run, policy.Users: users.Run, policy.Payments: payments.Run, policy.Fleet: fleet.Run,
-		policy.Orders: func(ctx context.Context, o service.Options) error {
-			return orders.Run(ctx, orders.Options{
-				Options: o, Catalog: s.targets["CATALOG_TARGET"], Payments: s.targets["PAYMENTS_TARGET"],
-			})
-		},
-	}[name]
-	s.work.Go(func() {
-		err := run(ctx, o)
-		err = errors.Join(err, member.Close(), identity.Close())
-		if ctx.Err() == nil {
-			s.fail(fmt.Errorf("the service %s has ended: %w", name, err))
+	b.jwks = "http://" + lis.Addr().String() + issuer.JWKSPath
+	server := &http.Server{Handler: b.issuer.Handler(), ReadHeaderTimeout: 5 * time.Second}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		if err := server.Serve(lis); !errors.Is(err, http.ErrServerClosed) {
+			logger.ErrorContext(ctx, "the token issuer has ended", "error", err)
 		}
+	}()
+	b.closers = append(b.closers, func() error {
+		err := server.Close()
+		<-served
+		return err
 	})
 	return nil
 }
-
-// fail keeps the first reason why a part ended by itself.
-func (s *backends) fail(err error) {
-	s.once.Do(func() {
-		s.err = err
-		close(s.failed)
-	})
-}
-
-// failure is why a part ended by itself; valid once failed is closed.
-func (s *backends) failure() error { return s.err }
 
 // token signs a token of the demo.
-func (s *backends) token(subject, role string) (string, error) {
-	return s.issuer.Token(subject, []string{role}, tokenLife, nil)
+func (b *backends) token(subject, role string) (string, error) {
+	return b.issuer.Token(subject, []string{role}, tokenLife, nil)
 }
 
-// close ends everything and waits for it.
-func (s *backends) close() error {
-	s.stop()
+// close ends everything, the last first, and waits for it.
+func (b *backends) close() error {
 	var errs []error
-	if s.keys != nil {
-		errs = append(errs, s.keys.Close())
-	}
-	s.work.Wait()
-	for _, f := range s.closers {
-		errs = append(errs, f())
+	for i := range b.closers {
+		errs = append(errs, b.closers[len(b.closers)-1-i]())
 	}
 	return errors.Join(errs...)
-}
-
-func loopback(ctx context.Context) (net.Listener, error) {
-	var lc net.ListenConfig
-	return lc.Listen(ctx, "tcp", "127.0.0.1:0")
 }

@@ -40,7 +40,7 @@ func demo(ctx context.Context, f flags, out, log io.Writer) (err error) {
 
 	start, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	shop, err := openShop(start, data, logger)
+	shop, err := openBackends(start, data, logger)
 	if err != nil {
 		return err
 	}
@@ -84,7 +84,7 @@ func serve(ctx context.Context, f flags, server *bff.Server, shop *backends, out
 	case <-shop.failed:
 		stop()
 		boxes.Wait()
-		return errors.Join(err, <-served, shop.failure())
+		return errors.Join(err, <-served, errors.New("a service has ended"))
 	}
 }
 
