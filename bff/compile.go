@@ -59,6 +59,7 @@ func compile(ctx context.Context, cfg *config.Config, descriptors *upstream.Desc
 		Auth: c.auth, Logger: env.logger, Metrics: env.metrics, Tracer: env.tracer,
 	})
 	section(err)
+	section(cfg.LimitsHTTP.Validate(), "limits_http")
 	if cfg.Web != nil {
 		section(c.compileWeb(cfg.Web, env), "web")
 	}
@@ -84,20 +85,19 @@ func (c *compiled) compileWeb(cfg *web.Config, env environment) error {
 	if err != nil {
 		return mistake.In(err, "queries")
 	}
-	if c.core == nil {
-		return nil // its own mistakes are reported already
-	}
+	// Without a core there are mistakes already; what is made here is then only looked at.
 	c.web, err = web.New(*cfg, web.Options{Schema: c.schema, Core: c.core, Logger: env.logger, Queries: queries})
 	return err
 }
 
 func (c *compiled) compileMobile(cfg *config.Config, env environment) error {
 	stored, err := c.stored(cfg)
-	if err != nil || c.core == nil {
+	if err != nil {
 		return err
 	}
 	c.mobile, err = mobile.New(*cfg.Mobile, mobile.Options{
 		Descriptors: c.descriptors, Caller: c.core, Operations: restOperations(stored, c.schema, c.core),
+		MaxBody: int64(cfg.LimitsHTTP.WithDefaults().Body), Origins: cfg.LimitsHTTP.Origins(),
 	})
 	return err
 }

@@ -1,6 +1,7 @@
 package bff
 
 import (
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -18,6 +19,7 @@ import (
 // serveHTTP makes the servers of the HTTP doors and of the admin port.
 func (s *Server) serveHTTP(cfg *config.Config, ext Extensions, tracer trace.TracerProvider) {
 	s.http = edge.Server(cfg.LimitsHTTP, s.router(cfg, ext, tracer))
+	s.http.ErrorLog = slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug)
 	s.admin = s.adminServer()
 }
 
