@@ -19,7 +19,7 @@ import (
 // TestDemo starts the demo once and looks at it through all its doors.
 func TestDemo(t *testing.T) {
 	t.Parallel()
-	demo, at := startDemo(t)
+	demo, at := startDemo(t, "--boxes", "1") // a test that logs in as a box throws the simulated one out
 	t.Run("commands", func(t *testing.T) { testCommands(t, demo, at) })
 	for name, test := range map[string]func(*testing.T, site){
 		"reading crosses the doors":  testReadingCrossesDoors,

@@ -34,7 +34,7 @@ func (s site) token(t *testing.T, subject, role string, ttl time.Duration) strin
 // sign runs `bff token` with the site's issuer key.
 func (s site) sign(t *testing.T, args ...string) string {
 	t.Helper()
-	return signWith(t, filepath.Join(s.data, "issuer", "key.pem"), args...)
+	return signWith(t, filepath.Join(s.data, "issuer", "issuer.pem"), args...)
 }
 
 func signWith(t *testing.T, key string, args ...string) string {

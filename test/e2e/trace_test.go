@@ -86,7 +86,7 @@ func TestOneTraceFromDoorToPayments(t *testing.T) {
 	if resp.Status != http.StatusOK {
 		t.Fatalf("answered %d %s", resp.Status, resp.Body)
 	}
-	want := []string{"catalog", "orders", "payments", "portico"}
+	want := []string{"portico", "shop-catalog", "shop-orders", "shop-payments"}
 	stack.Eventually(t, 30*time.Second, func() error {
 		if got := r.services(trace); !slices.Equal(got, want) {
 			return fmt.Errorf("spans of the trace came from %s, want %s", strings.Join(got, ", "), strings.Join(want, ", "))

@@ -130,6 +130,9 @@ func (s *Site) Healthy(tb testing.TB, service string, within time.Duration) {
 		tb.Fatalf("%s has no health check", service)
 	}
 	program, args := s.program(tb, check.Test[1]), s.translate(tb, service, check.Test[2:])
+	if strings.HasSuffix(program, "redis-cli") { // it takes the port before its command
+		args = append([]string{"-p", strings.TrimPrefix(s.Address(service, "6379"), "127.0.0.1:")}, args...)
+	}
 	Eventually(tb, within, func() error {
 		if p := s.processes[service]; p != nil && p.Exited() {
 			tb.Fatalf("%s has ended:\n%s", service, tail(p.Stderr()))
@@ -189,10 +192,18 @@ func (s *Site) translate(tb testing.TB, service string, values []string) []strin
 	if service == "ca" {
 		out = s.identityFolders(tb, out)
 	}
-	if service == "mosquitto" && len(values) > 0 && strings.HasPrefix(values[0], "-h") {
-		out = append(out, "-p", strings.TrimPrefix(s.Address("mosquitto", "1883"), "127.0.0.1:"))
+	return append(out, s.port(service, values)...)
+}
+
+// port tells programs that are not ours, in their own way, which port stands for the usual one of their container.
+func (s *Site) port(service string, args []string) []string {
+	switch {
+	case service == "mosquitto" && slices.Contains(args, "-W"): // mosquitto_sub
+		return []string{"-p", strings.TrimPrefix(s.Address(service, "1883"), "127.0.0.1:")}
+	case service == "redis" && slices.Contains(args, "--save"):
+		return []string{"--bind", "127.0.0.1", "--port", strings.TrimPrefix(s.Address(service, "6379"), "127.0.0.1:")}
 	}
-	return out
+	return nil
 }
 
 // identityFolders lays links to the identity volumes where the authority writes: a folder per program.

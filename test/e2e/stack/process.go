@@ -3,6 +3,7 @@ package stack
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -73,7 +74,7 @@ func Start(tb testing.TB, env []string, program string, args ...string) *Process
 }
 
 func tail(s string) string {
-	const most = 8 << 10
+	const most = 2 << 10
 	if len(s) > most {
 		return "..." + s[len(s)-most:]
 	}
@@ -151,13 +152,25 @@ func Eventually(tb testing.TB, within time.Duration, f func() error) {
 	}
 }
 
-// FreeAddress is a loopback address with a port that is free now.
+// FreeAddress is a loopback address whose port is free now and is given to nobody else. It is below the ports that the
+// system gives out by itself.
 func FreeAddress(tb testing.TB) string {
 	tb.Helper()
-	lis, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
+	for range 1000 {
+		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
+		if _, given := addresses.LoadOrStore(address, true); given {
+			continue
+		}
+		lis, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", address)
+		if err != nil {
+			continue
+		}
+		_ = lis.Close()
+		return address
 	}
-	defer func() { _ = lis.Close() }()
-	return lis.Addr().String()
+	tb.Fatal("no port is free")
+	return ""
 }
+
+// addresses are those that FreeAddress has given out.
+var addresses sync.Map //nolint:gochecknoglobals // ports belong to the whole process
