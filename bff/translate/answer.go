@@ -19,6 +19,8 @@ type answers struct {
 	field protoreflect.FieldDescriptor // response_body; nil for the whole message
 	o     wire.RenderOptions
 	whole *answer
+	// raw tells that the answer is a google.api.HttpBody, message that it is one message, which has a wire format.
+	raw, message bool
 
 	// mu guards the selections.
 	mu     sync.Mutex
@@ -39,6 +41,7 @@ const maxSelections = 64
 type answer struct {
 	renderer  *wire.Renderer
 	projector *wire.Projector // nil for the whole message
+	path      *wire.Path      // to the field that is the answer, if that is a message; else nil
 	field     bool            // the answer is the value of one field, rendered as wrapped
 	empty     string          // what stands for the field if it is not set
 }
@@ -52,6 +55,10 @@ func newAnswers(md protoreflect.MessageDescriptor, responseBody string, o wire.R
 		if a.field = fieldNamed(md, responseBody); a.field == nil {
 			return nil, fmt.Errorf("response_body: %s has no field %q", md.FullName(), responseBody)
 		}
+		a.message = a.field.Message() != nil && !a.field.IsList() && !a.field.IsMap()
+		a.raw = a.message && isHTTPBody(a.field.Message())
+	} else {
+		a.message, a.raw = true, isHTTPBody(md)
 	}
 	whole, err := a.compile(nil)
 	a.whole = whole
@@ -104,6 +111,13 @@ func (a *answers) compile(selection *wire.Selection) (*answer, error) {
 	made := &answer{}
 	if a.field != nil {
 		made.field, made.empty = true, emptyJSON(a.field)
+		if a.message {
+			path, err := wire.NewPath(a.md, string(a.field.Name()))
+			if err != nil {
+				return nil, err
+			}
+			made.path = path
+		}
 		selection = &wire.Selection{Fields: []wire.Selected{{Name: a.field.Name(), As: "v", Sub: selection}}}
 	}
 	var err error
@@ -118,10 +132,28 @@ func (a *answers) compile(selection *wire.Selection) (*answer, error) {
 
 // appendProto appends a message in wire format, or what is selected of it.
 func (a *answer) appendProto(dst, msg []byte) ([]byte, error) {
-	if a.projector == nil {
-		return append(dst, msg...), nil
+	if a.projector != nil {
+		projected, err := a.projector.Append(nil, msg)
+		if err != nil {
+			return dst, err
+		}
+		msg = projected
 	}
-	return a.projector.Append(dst, msg)
+	return append(dst, a.inner(msg)...), nil
+}
+
+// inner returns the message that is the answer: all of it, or one field.
+func (a *answer) inner(msg []byte) []byte {
+	if a.path == nil {
+		return msg
+	}
+	value, _ := a.path.First(msg)
+	return value.Raw()
+}
+
+// httpBody takes the google.api.HttpBody out of a message.
+func (a *answer) httpBody(msg []byte) (contentType string, data []byte, err error) {
+	return unwrapHTTPBody(a.inner(msg))
 }
 
 // append appends the JSON of a message.

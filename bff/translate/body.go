@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"mime"
 	"net/http"
 	"strings"
 
@@ -20,10 +19,13 @@ func ReadJSON(w http.ResponseWriter, r *http.Request, max int64) ([]byte, error)
 		max = defaultMaxBody
 	}
 	body, err := readBody(w, r, max)
-	if err == nil && len(body) > 0 {
-		err = jsonBody(r)
+	if err != nil || len(body) == 0 {
+		return nil, err
 	}
-	return body, err
+	if f, err := bodyFormat(r); err != nil || f != jsonFormat {
+		return nil, unsupported("content type", r.Header.Get("Content-Type"))
+	}
+	return body, nil
 }
 
 // readBody reads a request's body, whose size is bounded by max. The error is for the client.
@@ -33,6 +35,9 @@ func readBody(w http.ResponseWriter, r *http.Request, max int64) ([]byte, error)
 	}
 	if r.ContentLength > max {
 		return nil, tooLarge(max)
+	}
+	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return nil, unsupported("content coding", encoding)
 	}
 	var b bytes.Buffer
 	if r.ContentLength > 0 {
@@ -56,23 +61,4 @@ func readError(err error, max int64) error {
 		return fault.New(codes.InvalidArgument, "the body ends too early", fault.WithCause(err))
 	}
 	return fault.New(codes.InvalidArgument, "the body cannot be read", fault.WithCause(err))
-}
-
-// jsonBody checks that a body is JSON as far as its headers say. A body without a type is taken for JSON.
-func jsonBody(r *http.Request) error {
-	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
-		return unsupported("content coding", encoding)
-	}
-	contentType := r.Header.Get("Content-Type")
-	if contentType == "" || contentType == "application/json" {
-		return nil
-	}
-	media, params, err := mime.ParseMediaType(contentType)
-	if err != nil || media != "application/json" && (!strings.HasPrefix(media, "application/") || !strings.HasSuffix(media, "+json")) {
-		return unsupported("content type", contentType)
-	}
-	if charset := params["charset"]; charset != "" && !strings.EqualFold(charset, "utf-8") {
-		return unsupported("charset", charset)
-	}
-	return nil
 }

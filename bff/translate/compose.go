@@ -22,11 +22,11 @@ type composed struct {
 // compose makes the request message out of path, query and body. Its errors are for the client.
 func (rt *route) compose(r *http.Request, p *urlpath.Path, body []byte, f format) (composed, error) {
 	if rt.body == wholeBody && len(rt.vars) == 0 && r.URL.RawQuery == "" {
-		message, err := rt.parse(body, f)
+		message, err := rt.parse(r, body, f)
 		return composed{message: message}, err
 	}
 	m := rt.builder.New()
-	if err := rt.setBody(m, body, f); err != nil {
+	if err := rt.setBody(m, r, body, f); err != nil {
 		return composed{}, err
 	}
 	system, err := rt.setURL(m, r, p)
@@ -41,7 +41,10 @@ func (rt *route) compose(r *http.Request, p *urlpath.Path, body []byte, f format
 }
 
 // parse returns the canonical message of a body that is the whole message.
-func (rt *route) parse(body []byte, f format) ([]byte, error) {
+func (rt *route) parse(r *http.Request, body []byte, f format) ([]byte, error) {
+	if f == rawFormat {
+		return wrapHTTPBody(r, body), nil
+	}
 	if f == protoFormat {
 		message, err := rt.canonical.Append(nil, body)
 		if err != nil {
@@ -60,14 +63,14 @@ func (rt *route) parse(body []byte, f format) ([]byte, error) {
 }
 
 // setBody puts the body where the rule wants it.
-func (rt *route) setBody(m *wire.Message, body []byte, f format) error {
+func (rt *route) setBody(m *wire.Message, r *http.Request, body []byte, f format) error {
 	switch rt.body {
 	case noBody:
 		if len(body) > 0 {
 			return fault.New(codes.InvalidArgument, "this method takes no body")
 		}
 	case wholeBody:
-		message, err := rt.parse(body, f)
+		message, err := rt.parse(r, body, f)
 		if err != nil {
 			return err
 		}
@@ -75,13 +78,19 @@ func (rt *route) setBody(m *wire.Message, body []byte, f format) error {
 			return fmt.Errorf("merging the parsed body: %w", err)
 		}
 	case fieldBody:
-		return rt.setBodyField(m, body, f)
+		return rt.setBodyField(m, r, body, f)
 	}
 	return nil
 }
 
 // setBodyField makes the body the value of one field. No body leaves the field unset.
-func (rt *route) setBodyField(m *wire.Message, body []byte, f format) error {
+func (rt *route) setBodyField(m *wire.Message, r *http.Request, body []byte, f format) error {
+	if f == rawFormat {
+		if err := m.SetRaw(rt.slot, wrapHTTPBody(r, body)); err != nil {
+			return protoError(err)
+		}
+		return nil
+	}
 	if f == protoFormat {
 		if rt.canonical == nil {
 			return fault.New(codes.InvalidArgument, "the body is no message here, send JSON",

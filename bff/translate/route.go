@@ -28,6 +28,7 @@ type route struct {
 	query     *query     // nil if the body takes all fields
 	body      bodyKind   // what the body is
 	slot      *wire.Slot // of the body, if it is one field
+	rawBody   bool       // the body is the data of a google.api.HttpBody
 	answers   *answers
 }
 
@@ -97,6 +98,7 @@ func (rt *route) compileBody(body string, o wire.ParseOptions) (err error) {
 	case "":
 	case "*":
 		rt.body = wholeBody
+		rt.rawBody = isHTTPBody(rt.method.Input) && !rt.method.ClientStreaming
 		if rt.parser, err = wire.NewParser(rt.method.Input, o); err != nil {
 			return err
 		}
@@ -112,6 +114,7 @@ func (rt *route) compileBody(body string, o wire.ParseOptions) (err error) {
 		}
 		if fd := rt.slot.Field(); fd.Message() != nil && !fd.IsList() && !fd.IsMap() {
 			rt.canonical, err = wire.NewCanonicalizer(fd.Message(), o)
+			rt.rawBody = isHTTPBody(fd.Message())
 		}
 	}
 	return err

@@ -25,9 +25,14 @@ func (rt *Router) stream(w http.ResponseWriter, r *http.Request, to *route, p *u
 		return
 	}
 	defer rt.drain.leave()
-	message, answer, err := rt.understand(w, r, to, p)
+	asked, err := rt.understand(w, r, to, p)
 	if err != nil {
 		Refuse(w, r, err)
+		return
+	}
+	form := formFor(r, to.answers.raw)
+	if form == nil {
+		Refuse(w, r, notAcceptable())
 		return
 	}
 	ctx, cancel := context.WithCancel(r.Context())
@@ -40,7 +45,7 @@ func (rt *Router) stream(w http.ResponseWriter, r *http.Request, to *route, p *u
 	var pump pump
 	defer pump.wait() // after cancel
 	defer cancel()
-	if err := sendOnly(up, message); err != nil {
+	if err := sendOnly(up, asked.message); err != nil {
 		Refuse(w, r, err)
 		return
 	}
@@ -49,7 +54,7 @@ func (rt *Router) stream(w http.ResponseWriter, r *http.Request, to *route, p *u
 	}
 	pump.start(ctx, up)
 	out := &streamWriter{
-		w: w, r: r, answer: answer, form: formFor(r), limits: rt.limits, draining: rt.drain.begun,
+		w: w, r: r, answer: asked.answer, form: form, limits: rt.limits, draining: rt.drain.begun,
 		control: http.NewResponseController(w), buf: rt.buffers.get(),
 	}
 	defer rt.buffers.put(out.buf)
@@ -185,6 +190,17 @@ func (s *streamWriter) beginWith(up upstream.Stream) {
 }
 
 func (s *streamWriter) message(up upstream.Stream, message []byte) error {
+	raw, isRaw := s.form.(*rawForm)
+	if isRaw {
+		contentType, data, err := s.answer.httpBody(message)
+		if err != nil {
+			return badAnswer(err)
+		}
+		raw.media = contentType // the first message's counts
+		s.beginWith(up)
+		*s.buf = append((*s.buf)[:0], data...)
+		return s.flush()
+	}
 	s.beginWith(up)
 	buf := s.form.before((*s.buf)[:0], !s.some)
 	s.some = true
@@ -198,6 +214,9 @@ func (s *streamWriter) message(up upstream.Stream, message []byte) error {
 
 // heartbeat writes a sign of life.
 func (s *streamWriter) heartbeat() error {
+	if _, isRaw := s.form.(*rawForm); isRaw {
+		return nil
+	}
 	if !s.begun {
 		s.begin(nil)
 	}
@@ -221,6 +240,9 @@ func (s *streamWriter) fail(err error) {
 	e := note(s.r, err)
 	if e.Code == codes.Canceled {
 		return
+	}
+	if _, isRaw := s.form.(*rawForm); isRaw {
+		panic(http.ErrAbortHandler) //nolint:forbidigo // nothing but a broken connection tells that a download is not whole
 	}
 	*s.buf = s.form.fail((*s.buf)[:0], !s.some, e.Problem(request.FromContext(s.r.Context()).ID))
 	_ = s.flush() // there is nobody to tell

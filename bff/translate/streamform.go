@@ -2,9 +2,7 @@ package translate
 
 import (
 	"encoding/json"
-	"mime"
 	"net/http"
-	"strings"
 
 	"github.com/portico-bff/portico/bff/fault"
 )
@@ -23,23 +21,26 @@ type streamForm interface {
 	fail(dst []byte, empty bool, p fault.Problem) []byte
 }
 
-// formFor chooses the form that a request accepts: events or lines if it names them, else a JSON array.
-func formFor(r *http.Request) streamForm {
-	for _, field := range r.Header["Accept"] {
-		for part := range strings.SplitSeq(field, ",") {
-			media, _, err := mime.ParseMediaType(part)
-			if err != nil {
-				continue
-			}
-			switch media {
-			case "text/event-stream":
-				return eventForm{}
-			case "application/x-ndjson", "application/jsonl":
-				return lineForm{}
-			}
-		}
+// formFor chooses the form that a request accepts, a JSON array if it does not care; nil if none fits. raw tells that the
+// messages are parts of one download.
+func formFor(r *http.Request, raw bool) streamForm {
+	if raw {
+		return &rawForm{}
 	}
-	return arrayForm{}
+	accept := r.Header["Accept"]
+	if len(accept) == 0 {
+		return arrayForm{}
+	}
+	switch negotiate(accept, jsonType, "text/event-stream", "application/x-ndjson", "application/jsonl") {
+	case -1:
+		return nil
+	case 0:
+		return arrayForm{}
+	case 1:
+		return eventForm{}
+	default:
+		return lineForm{}
+	}
 }
 
 // eventForm is server-sent events: a message is the data of an event without a type. An error is an event "error"
@@ -94,6 +95,21 @@ func (arrayForm) end(dst []byte, empty bool) []byte {
 func (f arrayForm) fail(dst []byte, empty bool, p fault.Problem) []byte {
 	return append(append(append(f.before(dst, empty), `{"@error":`...), problemJSON(p)...), "}]\n"...)
 }
+
+// rawForm is the data of google.api.HttpBody messages, one after the other.
+type rawForm struct{ media string }
+
+func (f *rawForm) contentType() string {
+	if f.media == "" {
+		return "application/octet-stream"
+	}
+	return f.media
+}
+func (*rawForm) before(dst []byte, _ bool) []byte                { return dst }
+func (*rawForm) after(dst []byte) []byte                         { return dst }
+func (*rawForm) heartbeat() string                               { return "" }
+func (*rawForm) end(dst []byte, _ bool) []byte                   { return dst }
+func (*rawForm) fail(dst []byte, _ bool, _ fault.Problem) []byte { return dst }
 
 // problemJSON encodes a problem document, which has nothing that cannot be.
 func problemJSON(p fault.Problem) []byte {

@@ -16,12 +16,15 @@ import (
 
 // unary answers a request for a unary method.
 func (rt *Router) unary(w http.ResponseWriter, r *http.Request, to *route, p *urlpath.Path) {
-	request, answer, err := rt.understand(w, r, to, p)
+	asked, err := rt.understand(w, r, to, p)
+	if err == nil {
+		asked.format, err = to.answerFormat(r, asked.format)
+	}
 	if err != nil {
 		Refuse(w, r, err)
 		return
 	}
-	reply, err := rt.caller.Invoke(r.Context(), to.method, request)
+	reply, err := rt.caller.Invoke(r.Context(), to.method, asked.message)
 	if err != nil {
 		Refuse(w, r, err)
 		return
@@ -29,19 +32,34 @@ func (rt *Router) unary(w http.ResponseWriter, r *http.Request, to *route, p *ur
 	record.FromContext(r.Context()).Source = reply.Freshness.Source
 	buf := rt.buffers.get()
 	defer rt.buffers.put(buf)
-	*buf, err = answer.append((*buf)[:0], reply.Message)
+	contentType := jsonType
+	switch asked.format {
+	case rawFormat:
+		var data []byte
+		contentType, data, err = asked.answer.httpBody(reply.Message)
+		*buf = append((*buf)[:0], data...)
+	case protoFormat:
+		contentType = protoType
+		*buf, err = asked.answer.appendProto((*buf)[:0], reply.Message)
+	case jsonFormat:
+		*buf, err = asked.answer.append((*buf)[:0], reply.Message)
+	}
 	if err != nil {
 		Refuse(w, r, badAnswer(err))
 		return
 	}
 	passHeaders(w.Header(), reply.Header)
 	passHeaders(w.Header(), reply.Trailer)
-	WriteJSON(w, r, *buf, reply.Freshness)
+	write(w, r, *buf, contentType, reply.Freshness)
 }
 
 // WriteJSON answers a request with a JSON body. To GET and HEAD it gives the body's entity tag, and no body to a client
 // that has it already (RFC 9110, section 13.1.2). What caches may do with it follows from its freshness.
 func WriteJSON(w http.ResponseWriter, r *http.Request, body []byte, f upstream.Freshness) {
+	write(w, r, body, jsonType, f)
+}
+
+func write(w http.ResponseWriter, r *http.Request, body []byte, contentType string, f upstream.Freshness) {
 	setCaching(w, r, f)
 	h := w.Header()
 	if safe(r) {
@@ -52,23 +70,53 @@ func WriteJSON(w http.ResponseWriter, r *http.Request, body []byte, f upstream.F
 			return
 		}
 	}
-	h["Content-Type"] = []string{"application/json"}
+	h["Content-Type"] = []string{contentType}
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	_, _ = w.Write(body) // a client that has left is nobody's error
 }
 
-// understand makes the canonical request out of what the client sent, and finds how to render the answer.
-func (rt *Router) understand(w http.ResponseWriter, r *http.Request, to *route, p *urlpath.Path) ([]byte, *answer, error) {
-	body, err := ReadJSON(w, r, rt.maxBody)
+// asked is what a client asks for: the canonical request, and how the answer is wanted.
+type asked struct {
+	message []byte
+	answer  *answer
+	format  format // of the request's body
+}
+
+// understand reads all of a request. Its errors are for the client.
+func (rt *Router) understand(w http.ResponseWriter, r *http.Request, to *route, p *urlpath.Path) (asked, error) {
+	body, err := readBody(w, r, rt.maxBody)
 	if err != nil {
-		return nil, nil, err
+		return asked{}, err
 	}
-	request, err := to.compose(r, p, body, jsonFormat)
+	f := jsonFormat
+	if to.rawBody {
+		f = rawFormat
+	} else if len(body) > 0 {
+		if f, err = bodyFormat(r); err != nil {
+			return asked{}, err
+		}
+	}
+	request, err := to.compose(r, p, body, f)
 	if err != nil {
-		return nil, nil, err
+		return asked{}, err
 	}
 	answer, err := to.selectAnswer(r, request.system)
-	return request.message, answer, err
+	return asked{request.message, answer, f}, err
+}
+
+// answerFormat chooses how the answer is written.
+func (rt *route) answerFormat(r *http.Request, sent format) (format, error) {
+	if rt.answers.raw {
+		return rawFormat, nil
+	}
+	if sent == rawFormat {
+		sent = jsonFormat
+	}
+	f, err := answerFormat(r, sent)
+	if err == nil && f == protoFormat && !rt.answers.message {
+		err = notAcceptable()
+	}
+	return f, err
 }
 
 // selectAnswer finds how to render what the client wants of the answer.
