@@ -26,7 +26,7 @@ type Config struct {
 	// Tokens is how many lexical tokens an operation may have: 10000 if 0.
 	Tokens int `yaml:"tokens" json:"tokens,omitempty" jsonschema:"minimum=0"`
 	// Subscriptions bounds WebSocket connections.
-	Subscriptions Subscriptions `yaml:"subscriptions" json:"subscriptions,omitempty"`
+	Subscriptions Subscriptions `yaml:"subscriptions" json:"subscriptions,omitempty"` //nolint:modernize // the JSON Schema is generated from omitempty
 }
 
 // Subscriptions bounds WebSocket connections and what each of them may do.

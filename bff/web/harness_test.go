@@ -108,7 +108,7 @@ func shop() *stub {
 			case "away":
 				return nil, fault.Wrap(codes.Unavailable, "temporarily unavailable", errors.New("secret address refuses"))
 			case "panic":
-				panic("secret panic")
+				panic("secret panic") //nolint:forbidigo // stands for a bug
 			case "slow":
 				<-ctx.Done()
 				return nil, ctx.Err()

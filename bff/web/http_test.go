@@ -224,7 +224,9 @@ func TestErrorsAreLoggedOnce(t *testing.T) {
 func TestPanicOutsideFields(t *testing.T) {
 	t.Parallel()
 	h := serve(t, shop(), nil)
-	h.door.exec.AroundOperations(func(context.Context, graphql.OperationHandler) graphql.ResponseHandler { panic("out of order") })
+	h.door.exec.AroundOperations(func(context.Context, graphql.OperationHandler) graphql.ResponseHandler {
+		panic("out of order") //nolint:forbidigo // stands for a bug
+	})
 	got := h.post(t, "{ __typename }")
 	if got.status != http.StatusInternalServerError || len(got.body.Errors) != 1 || got.body.Errors[0].Message != "internal error" {
 		t.Errorf("%d %s", got.status, got.text)

@@ -71,10 +71,11 @@ func (s *socket) complete(m message) error {
 	return nil
 }
 
-// forget cancels the operation and frees its id, which another operation may have by the next call. It reports whether
-// the client was still waiting for the operation.
+// forget frees the operation's id, which another operation may have by the next call, and cancels the operation. It
+// reports whether the client was still waiting for it. In this order, an operation that the client has ended cannot find
+// itself still wanted when it notices.
 func (o *operation) forget() bool {
-	o.cancel()
+	defer o.cancel()
 	o.socket.mu.Lock()
 	defer o.socket.mu.Unlock()
 	if o.socket.active[o.id] != o {

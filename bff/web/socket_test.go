@@ -493,7 +493,7 @@ func TestPanicOverWebSocket(t *testing.T) {
 	h := serve(t, shop(), nil)
 	h.door.exec.AroundOperations(func(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
 		if graphql.GetOperationContext(ctx).OperationName == "Bad" {
-			panic("out of order")
+			panic("out of order") //nolint:forbidigo // stands for a bug
 		}
 		return next(ctx)
 	})

@@ -33,7 +33,7 @@ type Browser struct {
 func Start(tb testing.TB) *Browser {
 	tb.Helper()
 	path := find(tb)
-	profile, err := os.MkdirTemp("", "chromium-profile-")
+	profile, err := os.MkdirTemp("", "chromium-profile-") //nolint:usetesting // removeAll is patient with stragglers, TempDir is not
 	if err != nil {
 		tb.Fatalf("make a profile: %v", err)
 	}
@@ -156,8 +156,8 @@ func dial(ctx context.Context, endpoint string) (*connection, error) {
 	if resp.Body != nil {
 		_ = resp.Body.Close()
 	}
-	ws.SetReadLimit(-1) // screenshots are large, and the browser is ours
-	return newConnection(ws), nil
+	ws.SetReadLimit(-1)           // screenshots are large, and the browser is ours
+	return newConnection(ws), nil //nolint:contextcheck // it outlives the dialing
 }
 
 // tail keeps the end of what is written to it. It is safe for concurrent use.
