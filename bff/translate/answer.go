@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/portico-bff/portico/bff/config/mistake"
 	"github.com/portico-bff/portico/upstream/wire"
 )
 
@@ -53,7 +54,9 @@ func newAnswers(md protoreflect.MessageDescriptor, responseBody string, o wire.R
 	a := &answers{md: md, o: o, byText: map[string]*list.Element{}}
 	if responseBody != "" {
 		if a.field = fieldNamed(md, responseBody); a.field == nil {
-			return nil, fmt.Errorf("response_body: %s has no field %q", md.FullName(), responseBody)
+			return nil, &mistake.Mistake{
+				What: fmt.Sprintf("response_body: %s has no field %q", md.FullName(), responseBody), Nearest: mistake.Nearest(responseBody, fieldNames(md)),
+			}
 		}
 		a.message = a.field.Message() != nil && !a.field.IsList() && !a.field.IsMap()
 		a.raw = a.message && isHTTPBody(a.field.Message())

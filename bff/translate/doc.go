@@ -1,2 +1,44 @@
-// Package translate serves gRPC methods as REST and WebSocket.
+// Package translate serves gRPC methods as REST and WebSocket, by the rules of google.api.http, which are annotations in
+// proto files or stand in the configuration.
+//
+// [New] compiles the rules into a [Router], an [http.Handler]. A request is turned into one canonical protobuf message
+// (package wire), the method is called through an [upstream.Caller], and the answer is rendered from its wire format.
+//
+// # Routes
+//
+// Paths are matched by segments, from left to right: a literal goes before *, and * before **. A text behind the last
+// colon of a path is a verb where a route has that verb, else a part of the last segment. An empty segment matches
+// nothing. Two rules that match the same requests are an error of New. HEAD is served by the rule for GET, OPTIONS
+// lists the methods of a path.
+//
+// # Requests
+//
+// A variable of one segment is decoded completely; in one of several segments an encoded slash stays encoded. Query
+// parameters set what neither path nor body do; names are those of the proto file or of JSON, nested fields are written
+// a.b, repeated ones are given more than once. What is unknown, bound already, or given twice is an error. A body may
+// repeat a field of the path if it says the same. Bodies are JSON or protobuf (application/protobuf), or anything where
+// the rule's body is a google.api.HttpBody.
+//
+// # Answers
+//
+// "fields" as a query parameter ("$fields" if the request has such a field), or the header X-Goog-FieldMask, select
+// what the answer holds: items(id,title),next. Accept chooses JSON or protobuf. Errors are problem documents (RFC 9457).
+// Answers to GET have an entity tag.
+//
+// # Streams
+//
+// A server-streaming method answers with a JSON array, written as its elements come, or, if Accept asks for it, with
+// server-sent events or lines of JSON. Events: a message is an event without a type; "error" holds a problem document;
+// "end" is the end, upon which clients should close, since they would connect again. In arrays and lines an error is a
+// last element {"@error": PROBLEM}. Until a second has passed or something has come, an error has an HTTP status instead.
+//
+// # WebSockets
+//
+// Every streaming method can be called over a WebSocket at its path, and at /ws/{service}/{method}. A text frame is one
+// message in JSON; with the subprotocol portico.proto a binary frame is one in protobuf. What the path and the query
+// bind is bound in every message. {"@end": {}} from the client says that no message follows. The last frame, in
+// JSON always, is {"@end": {"code": "OK"}}, with the name of another gRPC code and a "problem" if the call failed, and
+// with "trailers" if there are any; the close code then is 1000, or 4000 and the number of the gRPC code. Of a method that
+// streams only answers, the request comes with the path and the query if the rule has no body, else with the first
+// frame.
 package translate

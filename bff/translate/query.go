@@ -129,11 +129,7 @@ func unknownField(md protoreflect.MessageDescriptor, name string) string {
 	if md == nil {
 		return what
 	}
-	known := make([]string, 0, 2*md.Fields().Len())
-	for i := range md.Fields().Len() {
-		known = append(known, string(md.Fields().Get(i).Name()), md.Fields().Get(i).JSONName())
-	}
-	if near := mistake.Nearest(name, known); near != "" {
+	if near := mistake.Nearest(name, fieldNames(md)); near != "" {
 		what += fmt.Sprintf(", did you mean %q?", near)
 	}
 	return what

@@ -194,6 +194,15 @@ func fieldNamed(md protoreflect.MessageDescriptor, name string) protoreflect.Fie
 	return md.Fields().ByTextName(name)
 }
 
+// fieldNames lists the names of md's fields, both of each.
+func fieldNames(md protoreflect.MessageDescriptor) []string {
+	names := make([]string, 0, 2*md.Fields().Len())
+	for i := range md.Fields().Len() {
+		names = append(names, string(md.Fields().Get(i).Name()), md.Fields().Get(i).JSONName())
+	}
+	return names
+}
+
 // hasText reports whether messages of the type can be written as one text, as in a URL.
 func hasText(md protoreflect.MessageDescriptor) bool {
 	switch md.FullName() {

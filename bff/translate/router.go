@@ -130,7 +130,7 @@ func (rt *Router) addMethod(m *upstream.Method, rule *annotations.HttpRule, s se
 		made, err := compile(m, b, s)
 		if err != nil {
 			for _, wrong := range mistake.List(err) {
-				errs = append(errs, mistake.At(fmt.Sprintf("%s (%s %s): %s", m.Name, b.httpMethod, b.path, wrong.What)))
+				errs = append(errs, mistake.At(fmt.Sprintf("%s (%s %s): %s", m.Name, b.httpMethod, b.path, wrong.Text())))
 			}
 			continue
 		}
