@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -72,7 +71,7 @@ func external(p *plan) (*backend, error) {
 		}
 		t.RootCAs = x509.NewCertPool()
 		if !t.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, mistake.At(fmt.Sprintf("%s holds no PEM certificate", cfg.CA), "broker", "external", "ca")
+			return nil, mistake.At(cfg.CA+" holds no PEM certificate", "broker", "external", "ca")
 		}
 	}
 	b.dial = func(ctx context.Context) (net.Conn, error) {

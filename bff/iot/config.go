@@ -19,7 +19,7 @@ type Config struct {
 	// Downlinks carry messages from server streams to topics.
 	Downlinks []bridge.Downlink `yaml:"downlinks" json:"downlinks,omitempty"`
 	// Limits bound what one device, and all of them together, may use.
-	Limits Limits `yaml:"limits" json:"limits,omitempty"`
+	Limits Limits `yaml:"limits" json:"limits,omitzero"`
 }
 
 // Broker says which MQTT 3.1.1 broker is behind the door: exactly one of embedded and external.
@@ -89,7 +89,7 @@ type Limits struct {
 	// disconnected after one and a half times this in silence.
 	Keepalive time.Duration `yaml:"keepalive" json:"keepalive,omitempty"`
 	// Rate is how fast one connection may publish: 100/s if absent. A faster device is read more slowly.
-	Rate unit.Rate `yaml:"rate" json:"rate,omitempty"`
+	Rate unit.Rate `yaml:"rate" json:"rate,omitzero"`
 	// Burst is how many messages may come at once: twice the rate's number if absent.
 	Burst int `yaml:"burst" json:"burst,omitempty"`
 	// Subscriptions is the most filters one connection may subscribe to: 8 if absent.

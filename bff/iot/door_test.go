@@ -165,19 +165,19 @@ func (s *commandStream) Recv() ([]byte, error) {
 	}
 }
 
-func descriptors(t testing.TB) *upstream.Descriptors {
-	t.Helper()
+func descriptors(tb testing.TB) *upstream.Descriptors {
+	tb.Helper()
 	b, err := os.ReadFile("../../protos/gen/shop.binpb")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	set := &descriptorpb.FileDescriptorSet{}
 	if err := proto.Unmarshal(b, set); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	d, err := upstream.FromFiles(set, "shop.binpb")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return d
 }
@@ -210,39 +210,39 @@ type door struct {
 }
 
 // open starts a door that is closed with the test.
-func open(t testing.TB, cfg iot.Config, f *fleet) *door {
-	t.Helper()
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
+func open(tb testing.TB, cfg iot.Config, f *fleet) *door {
+	tb.Helper()
+	lis, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	d, err := iot.New(t.Context(), cfg, iot.Options{
-		Core: f, Descriptors: descriptors(t), Listeners: []net.Listener{lis},
-		Logger: slog.New(slog.NewTextHandler(testWriter{t}, nil)), Metrics: prometheus.NewRegistry(),
+	d, err := iot.New(tb.Context(), cfg, iot.Options{
+		Core: f, Descriptors: descriptors(tb), Listeners: []net.Listener{lis},
+		Logger: slog.New(slog.NewTextHandler(testWriter{tb}, nil)), Metrics: prometheus.NewRegistry(),
 	})
 	if err != nil {
 		_ = lis.Close()
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	out := &door{Door: d, addr: lis.Addr().String()}
-	t.Cleanup(func() { out.close(t) })
-	eventually(t, 5*time.Second, func() error { return d.Ready() })
+	tb.Cleanup(func() { out.close(tb) })
+	eventually(tb, 5*time.Second, func() error { return d.Ready() })
 	return out
 }
 
-func (d *door) close(t testing.TB) {
-	t.Helper()
+func (d *door) close(tb testing.TB) {
+	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	if err := d.Close(ctx); err != nil {
-		t.Error(err)
+		tb.Error(err)
 	}
 }
 
-type testWriter struct{ t testing.TB }
+type testWriter struct{ tb testing.TB }
 
 func (w testWriter) Write(p []byte) (int, error) {
-	w.t.Logf("%s", strings.TrimSpace(string(p)))
+	w.tb.Logf("%s", strings.TrimSpace(string(p)))
 	return len(p), nil
 }
 
@@ -252,18 +252,18 @@ func (d *door) options(id, token string) *mqtt.ClientOptions {
 		SetProtocolVersion(4).SetConnectTimeout(5 * time.Second).SetAutoReconnect(false).SetMaxReconnectInterval(100 * time.Millisecond)
 }
 
-func (d *door) device(t testing.TB, id string) mqtt.Client {
-	t.Helper()
-	return connect(t, d.options(id, "device "+id))
+func (d *door) device(tb testing.TB, id string) mqtt.Client {
+	tb.Helper()
+	return connect(tb, d.options(id, "device "+id))
 }
 
-func connect(t testing.TB, o *mqtt.ClientOptions) mqtt.Client {
-	t.Helper()
+func connect(tb testing.TB, o *mqtt.ClientOptions) mqtt.Client {
+	tb.Helper()
 	c := mqtt.NewClient(o)
 	if err := wait(c.Connect()); err != nil {
-		t.Fatalf("%s: %v", o.ClientID, err)
+		tb.Fatalf("%s: %v", o.ClientID, err)
 	}
-	t.Cleanup(func() { c.Disconnect(0) })
+	tb.Cleanup(func() { c.Disconnect(0) })
 	return c
 }
 
@@ -274,15 +274,15 @@ func wait(tok mqtt.Token) error {
 	return tok.Error()
 }
 
-func eventually(t testing.TB, within time.Duration, check func() error) {
-	t.Helper()
+func eventually(tb testing.TB, within time.Duration, check func() error) {
+	tb.Helper()
 	var err error
 	for end := time.Now().Add(within); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if err = check(); err == nil {
 			return
 		}
 	}
-	t.Fatal(err)
+	tb.Fatal(err)
 }
 
 func reading(sequence int) string {

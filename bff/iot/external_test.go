@@ -25,7 +25,7 @@ func mosquitto(t *testing.T) string {
 	if out, err := exec.CommandContext(t.Context(), passwd, "-b", "-c", users, "portico", "secret").CombinedOutput(); err != nil {
 		t.Fatalf("mosquitto_passwd: %v: %s", err, out)
 	}
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	lis, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func mosquitto(t *testing.T) string {
 		_ = cmd.Wait()
 	})
 	eventually(t, 5*time.Second, func() error {
-		c, err := net.Dial("tcp", addr.String())
+		c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", addr.String())
 		if err == nil {
 			_ = c.Close()
 		}

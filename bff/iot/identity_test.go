@@ -65,12 +65,12 @@ func TestTokenExpires(t *testing.T) {
 // While the bridge has not subscribed, the broker would acknowledge messages and drop them: nobody is let in.
 func TestNobodyBeforeTheBridge(t *testing.T) {
 	t.Parallel()
-	silent, err := net.Listen("tcp", "127.0.0.1:0") // a broker that never answers
+	silent, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0") // a broker that never answers
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer silent.Close() //nolint:errcheck // nothing was written
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	defer silent.Close()
+	lis, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,11 +125,11 @@ func TestTLS(t *testing.T) {
 	if err := wait(c.Publish("boxes/box-1/telemetry", 1, false, reading(1))); err != nil {
 		t.Error(err)
 	}
-	silent, err := net.Dial("tcp", d.Addr().String())
+	silent, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", d.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer silent.Close() //nolint:errcheck // nothing was written
+	defer silent.Close()
 	if err := silent.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
 		t.Fatal(err)
 	}

@@ -115,7 +115,7 @@ func New(ctx context.Context, cfg Config, o Options) (*Door, error) {
 	}
 	for _, lis := range o.Listeners {
 		d.serving.Go(func() {
-			if err := d.front.Serve(lis); err != nil {
+			if err := d.front.Serve(lis); err != nil { //nolint:contextcheck // ctx is for starting; Close ends it
 				o.Logger.ErrorContext(context.WithoutCancel(ctx), "serving devices", "error", err)
 			}
 		})

@@ -29,25 +29,25 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func descriptors(t testing.TB) *upstream.Descriptors {
-	t.Helper()
+func descriptors(tb testing.TB) *upstream.Descriptors {
+	tb.Helper()
 	b, err := os.ReadFile("../../../protos/gen/shop.binpb")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	set := &descriptorpb.FileDescriptorSet{}
 	if err := proto.Unmarshal(b, set); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	d, err := upstream.FromFiles(set, "shop.binpb")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return d
 }
 
-func compiled(t testing.TB, edit func(*Uplink)) *uplink {
-	t.Helper()
+func compiled(tb testing.TB, edit func(*Uplink)) *uplink {
+	tb.Helper()
 	cfg := Uplink{
 		Topic: "boxes/{box_id}/{sequence}", Method: "shop.fleet.v1.FleetService/IngestReadings", Into: "readings",
 		Set:     map[string]string{"box_id": "{topic.box_id}", "sequence": "{topic.sequence}", "lid_open": "true"},
@@ -55,9 +55,9 @@ func compiled(t testing.TB, edit func(*Uplink)) *uplink {
 		Results: &Results{Field: "results", State: "state", Refused: []string{"INGEST_STATE_REFUSED"}, Reason: "reason"},
 	}
 	edit(&cfg)
-	p, err := Compile([]Uplink{cfg}, nil, descriptors(t))
+	p, err := Compile([]Uplink{cfg}, nil, descriptors(tb))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return p.uplinks[0]
 }
@@ -283,7 +283,7 @@ func TestBuffered(t *testing.T) {
 		t.Errorf("writing after Close: %v", err)
 	}
 	ours, theirs = net.Pipe()
-	defer theirs.Close() //nolint:errcheck // the other end is closed
+	defer theirs.Close()
 	b = newBuffered(ours)
 	if _, err := b.Write([]byte("nobody reads this")); err != nil {
 		t.Fatal(err)

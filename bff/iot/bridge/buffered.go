@@ -88,7 +88,7 @@ func (b *buffered) fail(err error) {
 // Close writes what is left, within bounds, and closes.
 func (b *buffered) Close() error {
 	b.fail(net.ErrClosed)
-	_ = b.Conn.SetWriteDeadline(time.Now().Add(flushTimeout))
+	_ = b.SetWriteDeadline(time.Now().Add(flushTimeout))
 	<-b.done
 	return b.Conn.Close()
 }

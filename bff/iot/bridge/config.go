@@ -24,7 +24,7 @@ type Uplink struct {
 	// Dedup writes a key into each message by which the service knows a repeated delivery.
 	Dedup *Dedup `yaml:"dedup" json:"dedup,omitempty"`
 	// Batch says when a batch is full. Only with into.
-	Batch Batch `yaml:"batch" json:"batch,omitempty"`
+	Batch Batch `yaml:"batch" json:"batch,omitzero"`
 	// Results says how the answer tells what became of each message. Without it, an answer accepts all of them.
 	Results *Results `yaml:"results" json:"results,omitempty"`
 	// DeadLetter is the topic that takes refused messages, as JSON: {topic, reason, payload in base64, time}. A broker

@@ -161,15 +161,15 @@ func (d *downlink) expiry(msg []byte) (time.Time, bool) {
 		if m < 0 {
 			return time.Time{}, false
 		}
-		switch number {
-		case 1:
+		if number == 1 {
 			seconds = value
-		case 2:
+		}
+		if number == 2 {
 			nanos = value
 		}
 		b = b[n+m:]
 	}
-	return time.Unix(int64(seconds), int64(nanos)), true //nolint:gosec // both are two's complement on the wire
+	return time.Unix(int64(seconds), int64(nanos)), true
 }
 
 // sleep waits, and reports false if ctx ended or stop was closed first.

@@ -79,7 +79,7 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 			Host:          "127.0.0.1",
 			Port:          server.RANDOM_PORT,
 			AckWait:       o.AckWait,
-			MaxAckPending: uint16(min(o.MaxUnacked, 1<<16-1)), //nolint:gosec // bounded here
+			MaxAckPending: uint16(min(o.MaxUnacked, 1<<16-1)),
 		},
 		Users: []*server.User{
 			user(b.devices, o.Devices, jwt.ConnectionTypeMqtt),

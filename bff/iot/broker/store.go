@@ -25,7 +25,7 @@ func limitStore(ctx context.Context, s *server.Server, u User, maxBytes int64) e
 	if err != nil {
 		return fmt.Errorf("setting the limits of the store: %w", err)
 	}
-	defer c.conn.Close() //nolint:errcheck // nothing was left unwritten
+	defer c.conn.Close()
 	cfg := server.StreamConfig{
 		Name:      messages,
 		Subjects:  []string{"$MQTT.msgs.>"},

@@ -101,7 +101,7 @@ func serve(t *testing.T, g *gate, l front.Limits) *served {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	lis, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,11 +124,14 @@ type device struct {
 	in *packet.Reader
 }
 
-func (s *served) dial(t *testing.T) *device { return dial(t, s.addr) }
+func (s *served) dial(t *testing.T) *device {
+	t.Helper()
+	return dial(t, s.addr)
+}
 
 func dial(t *testing.T, addr string) *device {
 	t.Helper()
-	nc, err := net.Dial("tcp", addr)
+	nc, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +169,7 @@ func (d *device) closed() {
 }
 
 func connectPacket(id, password string) *packets.ConnectPacket {
-	p := packets.NewControlPacket(packets.Connect).(*packets.ConnectPacket)
+	p := &packets.ConnectPacket{FixedHeader: packets.FixedHeader{MessageType: packets.Connect}}
 	p.ProtocolName, p.ProtocolVersion, p.CleanSession = "MQTT", 4, true
 	p.ClientIdentifier = id
 	p.UsernameFlag, p.PasswordFlag, p.Password = true, true, []byte(password)
@@ -195,13 +198,13 @@ func (d *device) ping() {
 }
 
 func publishPacket(name string, qos byte, id uint16, payload string) *packets.PublishPacket {
-	p := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
+	p := &packets.PublishPacket{FixedHeader: packets.FixedHeader{MessageType: packets.Publish}}
 	p.TopicName, p.Qos, p.MessageID, p.Payload = name, qos, id, []byte(payload)
 	return p
 }
 
 func subscribePacket(id uint16, filters ...string) *packets.SubscribePacket {
-	p := packets.NewControlPacket(packets.Subscribe).(*packets.SubscribePacket)
+	p := &packets.SubscribePacket{FixedHeader: packets.FixedHeader{MessageType: packets.Subscribe, Qos: 1}}
 	p.MessageID, p.Topics, p.Qoss = id, filters, bytes.Repeat([]byte{1}, len(filters))
 	return p
 }
@@ -372,7 +375,7 @@ func TestSubscribe(t *testing.T) {
 			t.Errorf("%q: %s", tt.filters, diff)
 		}
 	}
-	un := packets.NewControlPacket(packets.Unsubscribe).(*packets.UnsubscribePacket)
+	un := &packets.UnsubscribePacket{FixedHeader: packets.FixedHeader{MessageType: packets.Unsubscribe, Qos: 1}}
 	for _, filters := range [][]string{{"d/a/down"}, {"never/had", "not a filter#"}, {"not a filter#"}} {
 		un.MessageID++
 		un.Topics = filters
@@ -432,7 +435,7 @@ func TestDelivery(t *testing.T) {
 		if !ok || string(m.Payload) != "hello" || m.TopicName != "d/a/down" || m.Qos != 1 {
 			t.Fatalf("got %v", m)
 		}
-		puback := packets.NewControlPacket(packets.Puback).(*packets.PubackPacket)
+		puback := &packets.PubackPacket{FixedHeader: packets.FixedHeader{MessageType: packets.Puback}}
 		puback.MessageID = m.MessageID
 		d.send(puback)
 		d.ping()

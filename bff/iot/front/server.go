@@ -109,7 +109,8 @@ func New(o Options) (*Server, error) {
 	}, nil
 }
 
-// Serve accepts devices from lis until [Server.Close], which also closes lis. It returns nil after Close.
+// Serve accepts devices from lis until [Server.Close], which also closes lis. It returns nil after Close,
+// and an error if somebody else has closed lis.
 func (s *Server) Serve(lis net.Listener) error {
 	s.mu.Lock()
 	if s.closed {
@@ -126,8 +127,11 @@ func (s *Server) Serve(lis net.Listener) error {
 			s.take(nc)
 			continue
 		}
-		if errors.Is(err, net.ErrClosed) || s.ctx.Err() != nil {
-			return nil
+		if s.ctx.Err() != nil {
+			return nil //nolint:nilerr // that is how Close ends it
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return err
 		}
 		// Out of file descriptors, most likely: some will come back.
 		delay = min(max(2*delay, 5*time.Millisecond), time.Second)
@@ -200,14 +204,14 @@ func (s *Server) enter(ctx context.Context, c *conn) error {
 func (s *Server) Close() {
 	s.mu.Lock()
 	s.closed = true
-	for _, lis := range s.listeners {
-		_ = lis.Close()
-	}
 	for c := range s.conns {
 		c.close(reasonShutdown, nil)
 	}
-	s.mu.Unlock()
 	s.cancel()
+	for _, lis := range s.listeners {
+		_ = lis.Close()
+	}
+	s.mu.Unlock()
 	s.wg.Wait()
 }
 

@@ -15,21 +15,21 @@ import (
 
 func TestAccepts(t *testing.T) {
 	t.Parallel()
-	connect := packets.NewControlPacket(packets.Connect).(*packets.ConnectPacket)
+	connect := &packets.ConnectPacket{FixedHeader: packets.FixedHeader{MessageType: packets.Connect}}
 	connect.ProtocolName, connect.ProtocolVersion, connect.Keepalive, connect.ClientIdentifier = "MQTT", 4, 30, "box-1"
 	connect.UsernameFlag, connect.Username, connect.PasswordFlag, connect.Password = true, "u", true, []byte("p")
 	connect.WillFlag, connect.WillTopic, connect.WillMessage, connect.WillQos, connect.WillRetain = true, "w", []byte("gone"), 1, true
-	publish := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
+	publish := &packets.PublishPacket{FixedHeader: packets.FixedHeader{MessageType: packets.Publish}}
 	publish.TopicName, publish.Qos, publish.MessageID, publish.Payload, publish.Dup = "a/ü", 1, 65535, bytes.Repeat([]byte("x"), 300), true
-	subscribe := packets.NewControlPacket(packets.Subscribe).(*packets.SubscribePacket)
+	subscribe := &packets.SubscribePacket{FixedHeader: packets.FixedHeader{MessageType: packets.Subscribe, Qos: 1}}
 	subscribe.MessageID, subscribe.Topics, subscribe.Qoss = 1, []string{"a/+", "#"}, []byte{0, 2}
-	unsubscribe := packets.NewControlPacket(packets.Unsubscribe).(*packets.UnsubscribePacket)
+	unsubscribe := &packets.UnsubscribePacket{FixedHeader: packets.FixedHeader{MessageType: packets.Unsubscribe, Qos: 1}}
 	unsubscribe.MessageID, unsubscribe.Topics = 2, []string{"a/+", "#"}
-	connack := packets.NewControlPacket(packets.Connack).(*packets.ConnackPacket)
+	connack := &packets.ConnackPacket{FixedHeader: packets.FixedHeader{MessageType: packets.Connack}}
 	connack.SessionPresent = true
-	suback := packets.NewControlPacket(packets.Suback).(*packets.SubackPacket)
+	suback := &packets.SubackPacket{FixedHeader: packets.FixedHeader{MessageType: packets.Suback}}
 	suback.MessageID, suback.ReturnCodes = 3, []byte{0, 1, 2, 0x80}
-	puback := packets.NewControlPacket(packets.Puback).(*packets.PubackPacket)
+	puback := &packets.PubackPacket{FixedHeader: packets.FixedHeader{MessageType: packets.Puback}}
 	puback.MessageID = 4
 	for _, tt := range []struct {
 		side packet.Side
