@@ -14,10 +14,31 @@ type bucket struct {
 	base  []byte
 	keys  [][]byte
 	index map[string]int
-	// rows and errs are what came for each key.
-	rows [][][]byte
-	errs []error
+	// rows are what came for each key, or lists if a member of the group wants all rows of a key; errs says why nothing
+	// came.
+	rows  [][]byte
+	lists [][][]byte
+	errs  []error
+	// chunk is the chunk that asks for each key.
+	chunk []int
+	// results and objects are those of one member, shared by parents with the same key.
+	results []sharedResult
+	objects []instance
 }
+
+// sharedResult is the result of one key for one member.
+type sharedResult struct {
+	result
+	state resultState
+}
+
+type resultState int
+
+const (
+	unmade resultState = iota
+	made
+	missing
+)
 
 func (b *bucket) add(key []byte) int {
 	if at, ok := b.index[string(key)]; ok {
@@ -60,15 +81,24 @@ func (e *execution) fetchBatch(g *group) error {
 	}
 	var chunks []chunk
 	for _, b := range run.buckets {
-		b.rows, b.errs = make([][][]byte, len(b.keys)), make([]error, len(b.keys))
-		missing := run.lookUp(b)
-		for size := g.call.batch.max; len(missing) > 0; {
-			n := min(size, len(missing))
-			chunks = append(chunks, chunk{b, missing[:n]})
-			missing = missing[n:]
+		n := len(b.keys)
+		b.errs, b.chunk = make([]error, n), make([]int, n)
+		if g.cached {
+			b.rows = make([][]byte, n)
+		} else {
+			b.lists = make([][][]byte, n)
+		}
+		ask := run.lookUp(b)
+		for size := g.call.batch.max; len(ask) > 0; {
+			n := min(size, len(ask))
+			chunks = append(chunks, chunk{b, ask[:n]})
+			for _, at := range ask[:n] {
+				b.chunk[at] = len(chunks)
+			}
+			ask = ask[n:]
 		}
 	}
-	if err := e.parallel(len(chunks), func(i int) { run.call(chunks[i].bucket, chunks[i].keys) }); err != nil {
+	if err := e.parallel(len(chunks), func(i int) { run.call(chunks[i].bucket, i+1, chunks[i].keys) }); err != nil {
 		return err
 	}
 	run.handOut()
@@ -97,13 +127,13 @@ func (r *batchRun) collect(at int) {
 					shared = b
 				}
 			} else {
-				err = &argumentError{err}
+				err = requestFailure(err)
 			}
 		}
 		d := demand{member: at, parent: p, bucket: b, from: len(r.wanted)}
 		if err == nil {
 			if err = c.batch.keys(&in.inputs, func(key []byte) { r.wanted = append(r.wanted, b.add(key)) }); err != nil {
-				err = &argumentError{err}
+				err = requestFailure(err)
 			}
 		}
 		if err != nil {
@@ -141,19 +171,19 @@ func (r *batchRun) lookUp(b *bucket) []int {
 			return nil
 		}
 	}
-	missing := make([]int, 0, len(b.keys))
+	ask := make([]int, 0, len(b.keys))
 	for i := range b.keys {
 		if i < len(found) && found[i] != nil {
-			b.rows[i] = [][]byte{found[i]}
+			b.rows[i] = found[i]
 			continue
 		}
-		missing = append(missing, i)
+		ask = append(ask, i)
 	}
-	return missing
+	return ask
 }
 
 // call makes one call and sorts its rows to the keys. Chunks of one bucket write to keys of their own.
-func (r *batchRun) call(b *bucket, keys []int) {
+func (r *batchRun) call(b *bucket, chunk int, keys []int) {
 	c := r.group.call
 	asked := make([][]byte, len(keys))
 	for i, at := range keys {
@@ -161,11 +191,23 @@ func (r *batchRun) call(b *bucket, keys []int) {
 	}
 	reply, err := r.invoke(c.method, appendKeys(nil, b.base, c.batch.rows.Into, asked))
 	if err == nil {
-		err = c.batch.sort(reply, asked, func(i int, row []byte) { b.rows[keys[i]] = append(b.rows[keys[i]], row) })
+		err = c.batch.sort(reply, len(keys), func(i int, key, row []byte) {
+			at, known := b.index[string(key)]
+			if key == nil {
+				at, known = keys[i], true
+			}
+			switch {
+			case !known || b.chunk[at] != chunk:
+			case b.lists != nil:
+				b.lists[at] = append(b.lists[at], row)
+			case b.rows[at] == nil:
+				b.rows[at] = row
+			}
+		})
 	}
 	if err != nil {
 		for _, at := range keys {
-			b.rows[at], b.errs[at] = nil, err
+			b.errs[at] = err
 		}
 		return
 	}
@@ -174,15 +216,13 @@ func (r *batchRun) call(b *bucket, keys []int) {
 	}
 	rows := make([][]byte, len(keys))
 	for i, at := range keys {
-		if len(b.rows[at]) > 0 {
-			rows[i] = b.rows[at][0]
-		}
+		rows[i] = b.rows[at]
 	}
 	r.rows.StoreRows(r.ctx, c.batch.rows, b.base, asked, rows)
 }
 
-// sort takes an answer apart and yields each row with the index of its key. Rows that nobody asked for are left out.
-func (b *batch) sort(reply []byte, asked [][]byte, yield func(i int, row []byte)) error {
+// sort takes an answer to n keys apart and yields each row with its key, or with a nil key and its position.
+func (b *batch) sort(reply []byte, n int, yield func(i int, key, row []byte)) error {
 	holder, span, err := b.results.read(reply)
 	if err != nil {
 		return &malformedError{err}
@@ -191,11 +231,7 @@ func (b *batch) sort(reply []byte, asked [][]byte, yield func(i int, row []byte)
 		return nil
 	}
 	if b.match == nil && b.entry == nil {
-		return sortByPosition(&span, asked, yield)
-	}
-	index := make(map[string]int, len(asked))
-	for i, key := range asked {
-		index[string(key)] = i
+		return sortByPosition(&span, n, yield)
 	}
 	var slots [2]wire.Span
 	span.Each(func(v wire.Value) bool {
@@ -216,8 +252,8 @@ func (b *batch) sort(reply []byte, asked [][]byte, yield func(i int, row []byte)
 				return true
 			}
 		}
-		if i, ok := index[string(key)]; ok {
-			yield(i, row)
+		if key != nil {
+			yield(0, key, row)
 		}
 		return true
 	})
@@ -227,19 +263,19 @@ func (b *batch) sort(reply []byte, asked [][]byte, yield func(i int, row []byte)
 	return nil
 }
 
-func sortByPosition(span *wire.Span, asked [][]byte, yield func(i int, row []byte)) error {
-	n := 0
+func sortByPosition(span *wire.Span, n int, yield func(i int, key, row []byte)) error {
+	rows := 0
 	span.Each(func(wire.Value) bool {
-		n++
+		rows++
 		return true
 	})
-	if n != len(asked) {
-		return &malformedError{fmt.Errorf("%d rows for %d keys that are matched by position", n, len(asked))}
+	if rows != n {
+		return &malformedError{fmt.Errorf("%d rows for %d keys that are matched by position", rows, n)}
 	}
-	n = 0
+	rows = 0
 	span.Each(func(v wire.Value) bool {
-		yield(n, v.Raw())
-		n++
+		yield(rows, nil, v.Raw())
+		rows++
 		return true
 	})
 	return nil
@@ -247,49 +283,86 @@ func sortByPosition(span *wire.Span, asked [][]byte, yield func(i int, row []byt
 
 // handOut gives every parent its result. Parents of one member that ask for the same key share it.
 func (r *batchRun) handOut() {
-	type resultKey struct {
-		member int
-		bucket *bucket
-		key    int
-	}
-	known := make(map[resultKey]*result)
-	for _, d := range r.demands {
-		m := r.group.members[d.member]
-		b := m.field.field.call.batch
-		slot := &d.parent.joins[m.field.join]
-		if b.fan {
-			*slot = r.fan(m, d)
-			continue
+	for from := 0; from < len(r.demands); {
+		to := from
+		for to < len(r.demands) && r.demands[to].member == r.demands[from].member {
+			to++
 		}
-		if d.from == d.to {
-			*slot = &result{} // an empty list
-			continue
-		}
-		key := resultKey{d.member, d.bucket, r.wanted[d.from]}
-		res, ok := known[key]
-		if !ok {
-			res = r.result(m, d.bucket, key.key, b.many)
-			r.growResult(res)
-			known[key] = res
-		}
-		*slot = res
+		r.handOutTo(r.group.members[r.demands[from].member], r.demands[from:to])
+		from = to
 	}
 }
 
-// result makes the result of one key.
-func (r *batchRun) result(m member, b *bucket, key int, many bool) *result {
+// handOutTo gives the parents of one member their results.
+func (r *batchRun) handOutTo(m member, demands []demand) {
+	b := m.field.field.call.batch
+	for _, bucket := range r.buckets {
+		bucket.results = make([]sharedResult, len(bucket.keys))
+		if m.field.plain() && !b.plural() {
+			bucket.objects = make([]instance, len(bucket.keys))
+		}
+	}
+	for _, d := range demands {
+		slot := &d.parent.joins[m.field.join]
+		switch {
+		case b.fan:
+			*slot = r.fan(m, d)
+			r.grow((*slot).objects)
+		case d.from == d.to:
+			*slot = &result{} // an empty list
+		default:
+			key := r.wanted[d.from]
+			shared := &d.bucket.results[key]
+			if shared.state == unmade {
+				r.share(m, d.bucket, key, shared)
+			}
+			if shared.state == made {
+				*slot = &shared.result
+			}
+		}
+	}
+	for _, bucket := range r.buckets {
+		r.grow(bucket.objects)
+		for i := range bucket.results {
+			if bucket.objects == nil {
+				r.grow(bucket.results[i].objects)
+			}
+		}
+		bucket.results, bucket.objects = nil, nil
+	}
+}
+
+// share makes the result of one key.
+func (r *batchRun) share(m member, b *bucket, key int, out *sharedResult) {
+	out.state = made
 	if err := b.errs[key]; err != nil {
-		return &result{err: err}
+		out.err = err
+		return
 	}
-	rows := b.rows[key]
+	var row [][]byte
 	switch {
-	case many:
-		return m.field.result(rows)
-	case len(rows) == 0:
-		return nil
-	default:
-		return m.field.result(rows[:1])
+	case b.lists != nil:
+		row = b.lists[key]
+	case b.rows[key] != nil:
+		row = b.rows[key : key+1 : key+1]
 	}
+	switch {
+	case m.field.field.call.batch.many:
+		out.result = *m.field.result(row)
+	case len(row) == 0:
+		out.state = missing
+	case b.objects != nil:
+		b.objects[key] = instance{sel: m.field.selections[0], msg: row[0]}
+		out.objects = b.objects[key : key+1 : key+1]
+	default:
+		out.result = *m.field.result(row[:1])
+	}
+}
+
+// plain reports that a row itself is the field's object.
+func (f *selected) plain() bool {
+	comp := f.composite()
+	return comp != nil && comp.table == nil && len(f.rest) == 0
 }
 
 // fan makes the result of a parent that holds many keys: one row, or null, for each.
@@ -299,15 +372,16 @@ func (r *batchRun) fan(m member, d demand) *result {
 		if err := d.bucket.errs[key]; err != nil {
 			return &result{err: err}
 		}
-		var row []byte
-		if found := d.bucket.rows[key]; len(found) > 0 {
-			row = found[0]
+		switch b := d.bucket; {
+		case b.lists == nil:
+			rows = append(rows, b.rows[key])
+		case len(b.lists[key]) > 0:
+			rows = append(rows, b.lists[key][0])
+		default:
+			rows = append(rows, nil)
 		}
-		rows = append(rows, row)
 	}
-	res := m.field.result(rows)
-	r.growResult(res)
-	return res
+	return m.field.result(rows)
 }
 
 // appendKeys appends base, which is canonical, with the keys at the place of their field.

@@ -218,14 +218,33 @@ func (b *binder) match(rb *requestBinding, out *batch, into, results protoreflec
 		b.add(v.Position, "the match cannot be bound: %v", err)
 		return false
 	}
+	canonical, err := b.canonical(into)
+	if err != nil {
+		b.add(v.Position, "keys of %s cannot be compared: %v", into.Name(), err)
+		return false
+	}
 	out.match = func(row []byte) ([]byte, bool) {
 		value, ok := p.First(row)
 		if !ok {
 			return nil, false
 		}
-		return value.Raw(), true
+		key, err := canonical(value)
+		return key, err == nil
 	}
 	return true
+}
+
+// canonical returns how a value of a field's type becomes a key, so that equal keys have equal bytes: services may write
+// the fields of a message in any order.
+func (b *binder) canonical(fd protoreflect.FieldDescriptor) (func(wire.Value) ([]byte, error), error) {
+	if fd.Message() == nil {
+		return func(v wire.Value) ([]byte, error) { return v.Raw(), nil }, nil
+	}
+	c, err := wire.NewCanonicalizer(fd.Message(), b.parse)
+	if err != nil {
+		return nil, err
+	}
+	return func(v wire.Value) ([]byte, error) { return c.Append(nil, v.Raw()) }, nil
 }
 
 // get binds the method that answers for one of the keys, so that both share the cached rows.

@@ -362,12 +362,21 @@ func (b *requestBinding) key(out *batch, builder *wire.Builder, into protoreflec
 				b.add(v.Position, "%s holds many keys, but %s.%s is no list", ref, b.object.def.Name, b.field.Name).expect("[%s]", b.field.Type.Name())
 				return false
 			}
-			out.keys = func(in *inputs, yield func([]byte)) error {
+			canonical, err := b.canonical(into)
+			if err != nil {
+				b.add(v.Position, "keys of %s cannot be compared: %v", into.Name(), err)
+				return false
+			}
+			out.keys = func(in *inputs, yield func([]byte)) (err error) {
 				p.All(in.parent, func(v wire.Value) bool {
-					yield(v.Raw())
+					var key []byte
+					if key, err = canonical(v); err != nil {
+						return false
+					}
+					yield(key)
 					return true
 				})
-				return nil
+				return err
 			}
 			return true
 		}

@@ -31,6 +31,9 @@ type execution struct {
 	// slots bounds the calls under way.
 	slots chan struct{}
 
+	// received counts the bytes of all answers, from which the response's size is guessed.
+	received atomic.Int64
+
 	// mu guards flights: the calls whose answers equal requests share.
 	mu      sync.Mutex
 	flights map[string]*flight
@@ -62,14 +65,13 @@ func newExecution(ctx context.Context, o *Operation, p *plan, caller upstream.Ca
 
 // run executes a query or a mutation.
 func (e *execution) run() *Response {
-	r := newRenderer(e)
-	if e.op.def.Operation != ast.Mutation {
-		for _, phase := range e.plan.phases {
-			e.runGroups(phase)
-		}
-		return r.response(nil)
+	if e.op.def.Operation == ast.Mutation {
+		return newRenderer(e).response(func(i int) { e.runGroups(e.plan.phases[i]) })
 	}
-	return r.response(func(i int) { e.runGroups(e.plan.phases[i]) })
+	for _, phase := range e.plan.phases {
+		e.runGroups(phase)
+	}
+	return newRenderer(e).response(nil)
 }
 
 // runGroups runs groups, each once those that it waits for have ended, and returns when all have.
@@ -190,6 +192,7 @@ func (e *execution) invoke(m *upstream.Method, req []byte) (reply []byte, err er
 		return nil, status.FromContextError(err).Err()
 	}
 	r, err := e.caller.Invoke(e.ctx, m, req)
+	e.received.Add(int64(len(r.Message)))
 	return r.Message, err
 }
 

@@ -1,5 +1,11 @@
 package schema
 
+import (
+	"errors"
+
+	"github.com/portico-bff/portico/upstream/wire"
+)
+
 // fetchEach calls a method that answers for one parent: once for each different request.
 func (e *execution) fetchEach(g *group) error {
 	for _, m := range g.members {
@@ -32,7 +38,7 @@ func (e *execution) fetchMember(g *group, m member) error {
 		req, _, err := g.call.request.build(&in.inputs)
 		if err != nil {
 			of[i] = -1
-			p.joins[m.field.join] = &result{err: &argumentError{err}}
+			p.joins[m.field.join] = &result{err: requestFailure(err)}
 			continue
 		}
 		at, ok := index[string(req)]
@@ -67,7 +73,7 @@ func (e *execution) fetchMember(g *group, m member) error {
 		return err
 	}
 	for _, r := range results {
-		e.growResult(r)
+		e.grow(r.objects)
 	}
 	for i, p := range parents {
 		if of[i] >= 0 {
@@ -97,12 +103,20 @@ type argumentError struct{ err error }
 func (f *argumentError) Error() string { return f.err.Error() }
 func (f *argumentError) Unwrap() error { return f.err }
 
+// requestFailure tells whether the client or a service is to blame for a request that cannot be made.
+func requestFailure(err error) error {
+	if errors.Is(err, wire.ErrInvalid) {
+		return &malformedError{err}
+	}
+	return &argumentError{err}
+}
+
 // result makes the result of a field out of the rows that were fetched for it.
 func (f *selected) result(rows [][]byte) *result {
-	r := &result{rows: rows}
 	if f.composite() == nil {
-		return r
+		return &result{rows: rows}
 	}
+	r := &result{}
 	for _, row := range rows {
 		if row == nil {
 			r.objects = append(r.objects, instance{})
@@ -122,16 +136,6 @@ func (f *selected) result(rows [][]byte) *result {
 		}
 	}
 	return r
-}
-
-// growResult finds the objects below a result that joins start from. Results must be grown by one goroutine.
-func (e *execution) growResult(r *result) {
-	if r == nil || r.err != nil {
-		return
-	}
-	if err := e.grow(r.objects); err != nil {
-		r.err = &malformedError{err}
-	}
 }
 
 // malformedError says that an answer is no valid message.

@@ -12,21 +12,24 @@ type instance struct {
 	// kids are the objects of the selection's kids, and joins what was fetched for its joins.
 	kids  [][]instance
 	joins []*result
+	// err says that msg is malformed below.
+	err error
 }
 
 // result is what a call brought for one parent, or for all parents with the same key. A nil result is null.
 type result struct {
 	err error
-	// rows are the messages that the field's value is read from: one, or for a plural batch any number. A nil row is a
-	// miss.
+	// rows are the messages that a scalar field's value is read from: one, or for a plural batch any number. A nil row is
+	// a miss.
 	rows [][]byte
 	// objects are the objects of a composite field.
 	objects []instance
 }
 
 // grow fills an instance of every element of list: the objects below, down to those that joins start from, which are
-// noted at their selections' places. All of list must stay where it is.
-func (e *execution) grow(list []instance) error {
+// noted at their selections' places. All of list must stay where it is. It must be called by the group that brought the
+// list, which writes to the places by itself.
+func (e *execution) grow(list []instance) {
 	joins, kids := 0, 0
 	for i := range list {
 		if s := list[i].sel; s != nil {
@@ -35,7 +38,7 @@ func (e *execution) grow(list []instance) error {
 		}
 	}
 	if joins == 0 && kids == 0 {
-		return nil
+		return
 	}
 	joinSlab, kidSlab := make([]*result, joins), make([][]instance, kids)
 	for i := range list {
@@ -49,14 +52,12 @@ func (e *execution) grow(list []instance) error {
 		if j > 0 {
 			e.places[in.sel.index] = append(e.places[in.sel.index], in)
 		}
-		if k == 0 {
-			continue
-		}
-		if err := e.growKids(in); err != nil {
-			return err
+		if k > 0 {
+			if err := e.growKids(in); err != nil {
+				in.err = &malformedError{err}
+			}
 		}
 	}
-	return nil
 }
 
 func (e *execution) growKids(in *instance) error {
@@ -83,9 +84,7 @@ func (e *execution) growKids(in *instance) error {
 		if err != nil {
 			return err
 		}
-		if err := e.grow(objects); err != nil {
-			return err
-		}
+		e.grow(objects)
 		in.kids[k] = objects
 	}
 	return nil

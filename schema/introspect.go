@@ -1,7 +1,6 @@
 package schema
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 
@@ -348,8 +347,10 @@ func describe(field, name, description string, directives ast.DirectiveList) any
 		return text(description)
 	case field == "isDeprecated":
 		return d != nil
+	case field == "deprecationReason" && d != nil && d.Arguments.ForName("reason") == nil:
+		return "No longer supported"
 	case field == "deprecationReason" && d != nil:
-		return cmp.Or(stringArgument(d, "reason"), "No longer supported")
+		return stringArgument(d, "reason")
 	default:
 		return nil
 	}

@@ -43,8 +43,8 @@ func (s *selection) deep() bool { return len(s.kids) > 0 || len(s.joins) > 0 }
 
 // selected is one field of a selection.
 type selected struct {
-	name      string
-	key       []byte // name as a JSON key with its colon
+	name      ast.PathElement // the response key
+	key       []byte          // the same as a JSON key with its colon
 	locations []gqlerror.Location
 	// Exactly one of typename, meta and field is set.
 	typename []byte
@@ -160,7 +160,7 @@ func (p *planner) selection(o *object, sets []ast.SelectionSet, from *group, cal
 func (p *planner) field(s *selection, c collected, calls, nesting int) (*selected, error) {
 	node := c.fields[0]
 	f := &selected{
-		name: c.name, key: append(wire.AppendJSONString(nil, []byte(c.name)), ':'),
+		name: ast.PathName(c.name), key: append(wire.AppendJSONString(nil, []byte(c.name)), ':'),
 		locations: locate(node.Position), slot: -1, kidSlot: -1, kid: -1, join: -1,
 	}
 	switch {

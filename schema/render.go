@@ -33,7 +33,13 @@ const (
 	failed
 )
 
-func newRenderer(e *execution) *renderer { return &renderer{e: e, buf: make([]byte, 0, 1024)} }
+// maxGuess bounds the buffer that a response starts with.
+const maxGuess = 1 << 20
+
+func newRenderer(e *execution) *renderer {
+	n := int(e.received.Load())
+	return &renderer{e: e, buf: make([]byte, 0, min(512+n+n/4, maxGuess))}
+}
 
 // response renders the root. before runs ahead of each root field; it is nil if everything is there already.
 func (r *renderer) response(before func(i int)) *Response {
@@ -55,6 +61,9 @@ func (r *renderer) response(before func(i int)) *Response {
 // object writes an object. It reports failed if a field that must not be null is.
 func (r *renderer) object(in *instance) outcome {
 	s := in.sel
+	if in.err != nil {
+		return r.fail(nil, in.err)
+	}
 	if r.depth == len(r.spans) {
 		r.spans = append(r.spans, nil)
 	}
@@ -83,17 +92,20 @@ func (r *renderer) field(in *instance, f *selected, spans []wire.Span, first boo
 		r.buf = append(r.buf, ',')
 	}
 	r.buf = append(r.buf, f.key...)
-	r.path = append(r.path, ast.PathName(f.name))
-	defer func() { r.path = r.path[:len(r.path)-1] }()
+	r.path = append(r.path, f.name)
+	ok := true
 	switch {
 	case f.typename != nil:
 		r.buf = append(r.buf, f.typename...)
-		return true
 	case f.meta != nil:
-		return r.complete(f, f.meta.typ, len(r.buf), r.meta(f.meta))
+		mark := len(r.buf)
+		ok = r.complete(f, f.meta.typ, mark, r.meta(f.meta))
+	default:
+		mark := len(r.buf)
+		ok = r.complete(f, f.field.out.typ, mark, r.value(in, f, spans))
 	}
-	mark := len(r.buf)
-	return r.complete(f, f.field.out.typ, mark, r.value(in, f, spans))
+	r.path = r.path[:len(r.path)-1]
+	return ok
 }
 
 // complete settles what becomes of a value: it writes null where that is allowed, and reports false where it is not.
@@ -166,12 +178,22 @@ func (r *renderer) joined(in *instance, f *selected) outcome {
 		}
 		return r.row(f, out, res.rows[0])
 	}
-	return r.list(f, len(res.rows), func(i int) outcome {
-		if res.rows[i] == nil {
-			return isNull
+	if len(res.rows) == 0 && out.nullIfEmpty {
+		return isNull
+	}
+	r.buf = append(r.buf, '[')
+	for i, row := range res.rows {
+		mark := r.element(i)
+		o := isNull
+		if row != nil {
+			o = r.row(f, out.elem, row)
 		}
-		return r.row(f, out.elem, res.rows[i])
-	})
+		if !r.settle(f, out.elem, mark, o) {
+			return failed
+		}
+	}
+	r.buf = append(r.buf, ']')
+	return written
 }
 
 // row writes a value that is no object out of a fetched message.
@@ -227,12 +249,14 @@ func (r *renderer) spread(f *selected, out *output, span *wire.Span) outcome {
 	r.buf = append(r.buf, '[')
 	n, ok := 0, true
 	span.Each(func(v wire.Value) bool {
-		ok = r.element(f, out.elem, n, func() outcome {
-			if out.elem.comp != nil {
-				return r.message(f, out.elem.comp, v.Raw())
-			}
-			return r.leaf(f, out.elem, v)
-		})
+		mark := r.element(n)
+		var o outcome
+		if out.elem.comp != nil {
+			o = r.message(f, out.elem.comp, v.Raw())
+		} else {
+			o = r.leaf(f, out.elem, v)
+		}
+		ok = r.settle(f, out.elem, mark, o)
 		n++
 		return ok
 	})
@@ -246,29 +270,18 @@ func (r *renderer) spread(f *selected, out *output, span *wire.Span) outcome {
 	return written
 }
 
-// list writes n elements of a field's list.
-func (r *renderer) list(f *selected, n int, value func(i int) outcome) outcome {
-	out := f.field.out
-	if n == 0 && out.nullIfEmpty {
-		return isNull
-	}
-	r.buf = append(r.buf, '[')
-	for i := range n {
-		if !r.element(f, out.elem, i, func() outcome { return value(i) }) {
-			return failed
-		}
-	}
-	r.buf = append(r.buf, ']')
-	return written
-}
-
-// element writes one element of a list. It reports false if it is null and must not be.
-func (r *renderer) element(f *selected, elem *output, i int, value func() outcome) bool {
+// element begins an element of a list and returns where it begins; settle must follow.
+func (r *renderer) element(i int) (mark int) {
 	if i > 0 {
 		r.buf = append(r.buf, ',')
 	}
 	r.path = append(r.path, ast.PathIndex(i))
-	ok := r.complete(f, elem.typ, len(r.buf), value())
+	return len(r.buf)
+}
+
+// settle ends an element. It reports false if it is null and must not be.
+func (r *renderer) settle(f *selected, elem *output, mark int, o outcome) bool {
+	ok := r.complete(f, elem.typ, mark, o)
 	r.path = r.path[:len(r.path)-1]
 	return ok
 }
@@ -281,12 +294,23 @@ func (r *renderer) objects(f *selected, list []instance, present bool) outcome {
 		}
 		return r.object(&list[0])
 	}
-	return r.list(f, len(list), func(i int) outcome {
-		if list[i].sel == nil {
-			return isNull
+	out := f.field.out
+	if len(list) == 0 && out.nullIfEmpty {
+		return isNull
+	}
+	r.buf = append(r.buf, '[')
+	for i := range list {
+		mark := r.element(i)
+		o := isNull
+		if list[i].sel != nil {
+			o = r.object(&list[i])
 		}
-		return r.object(&list[i])
-	})
+		if !r.settle(f, out.elem, mark, o) {
+			return failed
+		}
+	}
+	r.buf = append(r.buf, ']')
+	return written
 }
 
 // message writes an object that no joins start from, straight from its message.

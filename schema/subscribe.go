@@ -97,7 +97,7 @@ func (s *Subscription) Next() (*Response, bool) {
 		s.end()
 		f := s.plan.root.joins[0]
 		return &Response{Errors: []*Error{{
-			Message: "the service answered with " + status.Code(err).String(), Path: ast.Path{ast.PathName(f.name)},
+			Message: "the service answered with " + status.Code(err).String(), Path: ast.Path{f.name},
 			Locations: f.locations, Cause: err,
 		}}}, true
 	default:
@@ -112,7 +112,7 @@ func (s *Subscription) event(msg []byte) *Response {
 		msg = []byte{}
 	}
 	res := s.plan.root.joins[0].result([][]byte{msg})
-	e.growResult(res)
+	e.grow(res.objects)
 	e.root.joins[0] = res
 	return e.run()
 }

@@ -5,23 +5,11 @@ import (
 
 	"github.com/portico-bff/portico/schema"
 	"github.com/portico-bff/portico/schema/shop"
-	"github.com/portico-bff/portico/upstream"
 )
 
 func TestCompiles(t *testing.T) {
 	t.Parallel()
-	d, err := upstream.Load([]upstream.DescriptorSource{{Set: "../../protos/gen/shop.binpb"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	sdl, err := shop.SDL()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := schema.New(sdl, d, schema.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := compile(t)
 	if warnings := s.Warnings(); len(warnings) > 0 {
 		t.Errorf("the demo warns: %v", warnings)
 	}
@@ -52,18 +40,7 @@ func TestCompiles(t *testing.T) {
 // TestDescribed wants a description on everything a client can see.
 func TestDescribed(t *testing.T) {
 	t.Parallel()
-	d, err := upstream.Load([]upstream.DescriptorSource{{Set: "../../protos/gen/shop.binpb"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	sdl, err := shop.SDL()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := schema.New(sdl, d, schema.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := compile(t)
 	for name, def := range s.AST().Types {
 		if def.BuiltIn || len(name) > 1 && name[:2] == "__" {
 			continue
