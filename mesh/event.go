@@ -18,8 +18,8 @@ const (
 	// CallDenied: a server refused a call. Method, Peer and Policy (the
 	// policy whose DENY rule matched, "" if none allowed it) are set.
 	CallDenied EventKind = "call_denied"
-	// CallExpired: a server refused a call over a connection whose
-	// certificate has ended. Method and Peer are set.
+	// CallExpired: a server refused a call over a connection one of whose
+	// certificates has ended. Method and Peer are set.
 	CallExpired EventKind = "call_expired"
 	// StreamRotated: a stream was ended because its connection's certificate
 	// ended. Method is set.

@@ -66,14 +66,6 @@ func tlsInfo(ctx context.Context) (credentials.TLSInfo, bool) {
 	return info, ok
 }
 
-// peerExpiry returns when the peer's certificate ends.
-func peerExpiry(info *credentials.TLSInfo) (time.Time, bool) {
-	if len(info.State.PeerCertificates) == 0 {
-		return time.Time{}, false
-	}
-	return info.State.PeerCertificates[0].NotAfter, true
-}
-
 // life returns how long the certificate of an SVID is valid in all.
 func life(svid *x509svid.SVID) time.Duration {
 	leaf := svid.Certificates[0]

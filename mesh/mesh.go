@@ -68,6 +68,7 @@ type Mesh struct {
 	drainDelay  time.Duration
 
 	policy atomic.Pointer[Policy]
+	lives  lives
 	counts counters
 
 	mu       sync.Mutex // guards channels

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -130,45 +131,63 @@ func TestRotationOnSockets(t *testing.T) {
 
 // A stream whose handler obeys its context ends with a status that says why; one
 // whose handler sits in Recv ends with the connection, and the client tells the
-// same.
+// same. It is the earlier of the two certificates that counts.
 func TestStreamEndsWithItsCertificate(t *testing.T) {
 	t.Parallel()
-	for name, handler := range map[string]func(grpc.ServerStream) error{
-		"obeys its context": func(stream grpc.ServerStream) error {
+	handlers := map[string]func(grpc.ServerStream) error{
+		"a handler that obeys its context": func(stream grpc.ServerStream) error {
 			<-stream.Context().Done()
 			return stream.Context().Err()
 		},
-		"waits for a message": func(stream grpc.ServerStream) error {
+		"a handler that waits for a message": func(stream grpc.ServerStream) error {
 			return stream.RecvMsg(new(wrapperspb.StringValue))
 		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				ca := newCA(t, "shop.test", 10*time.Second)
-				_, listener := start(t, join(t, ca, "orders", mesh.Options{Policy: parsePolicy(t, everybody)}), &echo{stream: handler})
-				var n network
-				n.add("a:1", listener)
-				client := join(t, ca, "portico", mesh.Options{})
-				conn := connect(t, client, &n, "static:///a:1", mesh.ExpectIdentity("spiffe://shop.test/orders"))
-				began := time.Now()
-				stream, err := openStream(t.Context(), conn, chatMethod)
-				if err != nil {
-					t.Fatal(err)
-				}
-				err = stream.RecvMsg(new(wrapperspb.StringValue))
-				if lived := time.Since(began); lived < 8*time.Second || lived > 11*time.Second {
-					t.Errorf("the stream lived %v, want about the certificate's 10s", lived)
-				}
-				s := status.Convert(err)
-				if s.Code() != codes.Unavailable || !hasReason(s, "rotated") {
-					t.Errorf("the stream ended with %v, details %v", err, s.Details())
-				}
-				if got := client.Stats().Rotated; got != 1 {
-					t.Errorf("client counted %d rotated streams", got)
-				}
+	}
+	for name, handler := range handlers {
+		for _, older := range []string{"client", "server"} {
+			t.Run(name+", the older certificate the "+older+"'s", func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) { endsRotated(t, handler, older) })
 			})
-		})
+		}
+	}
+}
+
+// endsRotated opens a stream on certificates of ten seconds, one of which is four
+// seconds old.
+func endsRotated(t *testing.T, handler func(grpc.ServerStream) error, older string) {
+	t.Helper()
+	ca := newCA(t, "shop.test", 10*time.Second)
+	var server, client *mesh.Mesh
+	joins := []func(){
+		func() { client = join(t, ca, "portico", mesh.Options{}) },
+		func() { server = join(t, ca, "orders", mesh.Options{Policy: parsePolicy(t, everybody)}) },
+	}
+	if older == "server" {
+		slices.Reverse(joins)
+	}
+	joins[0]()
+	time.Sleep(4 * time.Second)
+	joins[1]()
+	_, listener := start(t, server, &echo{stream: handler})
+	var n network
+	n.add("a:1", listener)
+	conn := connect(t, client, &n, "static:///a:1", mesh.ExpectIdentity(orders))
+	began := time.Now()
+	stream, err := openStream(t.Context(), conn, chatMethod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = stream.RecvMsg(new(wrapperspb.StringValue))
+	if lived := time.Since(began); lived < 5*time.Second || lived > 7*time.Second {
+		t.Errorf("the stream lived %v, want about the six seconds left of the older certificate", lived)
+	}
+	s := status.Convert(err)
+	if s.Code() != codes.Unavailable || !hasReason(s, "rotated") {
+		t.Errorf("the stream ended with %v, details %v", err, s.Details())
+	}
+	if got := client.Stats().Rotated; got != 1 {
+		t.Errorf("client counted %d rotated streams", got)
 	}
 }
 

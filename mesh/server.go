@@ -151,13 +151,13 @@ type serverStream struct {
 func (s *serverStream) Context() context.Context { return s.ctx }
 
 // admit says whether the caller may call the method now, and until when its
-// certificate lasts.
+// connection lasts.
 func (m *Mesh) admit(ctx context.Context, method string) (time.Time, error) {
 	info, ok := tlsInfo(ctx)
 	if !ok || info.SPIFFEID == nil {
 		return time.Time{}, status.Error(codes.Unauthenticated, "a client certificate with a SPIFFE id is required")
 	}
-	expiry, ok := peerExpiry(&info)
+	expiry, ok := m.lives.end(&info)
 	if !ok || !time.Now().Before(expiry) {
 		m.counts.expired.Add(1)
 		m.onEvent(Event{Kind: CallExpired, Method: method, Peer: peerID(&info)})

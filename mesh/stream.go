@@ -3,7 +3,6 @@ package mesh
 import (
 	"context"
 	"sync"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -35,12 +34,8 @@ func (s *clientStream) RecvMsg(msg any) error {
 	if err == nil || status.Code(err) != codes.Unavailable {
 		return err
 	}
-	if st := status.Convert(err); !rotated(st) {
-		info, ok := tlsInfo(s.Context())
-		if !ok {
-			return err
-		}
-		if end, ok := peerExpiry(&info); !ok || time.Until(end) > 0 {
+	if !rotated(status.Convert(err)) {
+		if !s.mesh.lives.over(s.Context()) {
 			return err
 		}
 		err = errRotated()

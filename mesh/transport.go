@@ -3,17 +3,11 @@ package mesh
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"net"
-	"sync"
-	"syscall"
-	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/spiffetls/tlsconfig"
-	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 	"google.golang.org/grpc/credentials"
 )
 
@@ -59,7 +53,7 @@ func (s *secure) clientHandshake(ctx context.Context, authority string, raw net.
 	if err != nil {
 		return nil, nil, err
 	}
-	return limitLife(conn, info, svid)
+	return s.mesh.lives.limit(conn, info, svid)
 }
 
 // ServerHandshake takes any caller whose certificate the trusted authorities
@@ -86,7 +80,7 @@ func (s *secure) serverHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, 
 	if err != nil {
 		return nil, nil, err
 	}
-	return limitLife(conn, info, svid)
+	return s.mesh.lives.limit(conn, info, svid)
 }
 
 // Info names the protocol.
@@ -99,49 +93,3 @@ func (s *secure) Clone() credentials.TransportCredentials { return s }
 
 // OverrideServerName does nothing: servers are known by their SPIFFE ids.
 func (s *secure) OverrideServerName(string) error { return nil }
-
-// limitLife closes the connection when the first of the two certificates that
-// made it ends.
-func limitLife(conn net.Conn, info credentials.AuthInfo, own *x509svid.SVID) (net.Conn, credentials.AuthInfo, error) {
-	tlsInfo, ok := info.(credentials.TLSInfo)
-	if !ok || len(tlsInfo.State.PeerCertificates) == 0 || tlsInfo.SPIFFEID == nil {
-		_ = conn.Close()
-		return nil, nil, errors.New("mesh: the peer showed no SPIFFE certificate")
-	}
-	end := earlier(own.Certificates[0], tlsInfo.State.PeerCertificates[0])
-	limited := &mortalConn{Conn: conn}
-	limited.mu.Lock()
-	defer limited.mu.Unlock()
-	limited.timer = time.AfterFunc(time.Until(end), func() { _ = limited.Close() })
-	return limited, info, nil
-}
-
-func earlier(a, b *x509.Certificate) time.Time {
-	if a.NotAfter.Before(b.NotAfter) {
-		return a.NotAfter
-	}
-	return b.NotAfter
-}
-
-// mortalConn is a connection that closes at its time.
-type mortalConn struct {
-	net.Conn
-	mu    sync.Mutex // guards timer
-	timer *time.Timer
-}
-
-// Close closes the connection and stops its clock.
-func (c *mortalConn) Close() error {
-	c.mu.Lock()
-	c.timer.Stop()
-	c.mu.Unlock()
-	return c.Conn.Close()
-}
-
-// SyscallConn lets gRPC set socket options through the wrapper.
-func (c *mortalConn) SyscallConn() (syscall.RawConn, error) {
-	if conn, ok := c.Conn.(syscall.Conn); ok {
-		return conn.SyscallConn()
-	}
-	return nil, errors.ErrUnsupported
-}
