@@ -67,8 +67,8 @@ func (l *link) run(ctx context.Context) {
 		c, err := l.connect(ctx)
 		started := time.Now()
 		if err == nil {
+			l.subscribed.Store(true) // first: who is told that the bridge is ready may let devices in
 			l.up.Store(c)
-			l.subscribed.Store(true)
 			select {
 			case <-c.lost:
 				err = c.cause
