@@ -26,15 +26,24 @@ func (d *Door) servePost(w http.ResponseWriter, r *http.Request) {
 	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			refuse(w, r, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is over %d bytes", tooLarge.Limit))
-			return
-		}
-		refuse(w, r, http.StatusBadRequest, "the body could not be read")
+		status, message := bodyError(err)
+		refuse(w, r, status, message)
 		return
 	}
 	params, err := decodeBody(body)
 	d.serve(w, r, params, err)
+}
+
+// bodyError says why a body could not be read: it is too large, or, in the words of the middleware, late.
+func bodyError(err error) (status int, message string) {
+	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is over %d bytes", tooLarge.Limit)
+	}
+	if f, ok := errors.AsType[*fault.Error](err); ok {
+		message, _ := f.GraphQL()
+		return f.HTTPStatus(), message
+	}
+	return http.StatusBadRequest, "the body could not be read"
 }
 
 // serveGet answers a query in the URL; a mutation needs a POST.

@@ -21,6 +21,9 @@ import (
 // https://github.com/graphql/graphql-over-http/blob/main/rfcs/GraphQLOverWebSocket.md.
 const subprotocol = "graphql-transport-ws"
 
+// closeTimeout is how long a client may take to answer a closing handshake.
+const closeTimeout = time.Second
+
 // The close codes of graphql-transport-ws.
 const (
 	closeInvalidMessage websocket.StatusCode = 4400
@@ -113,11 +116,11 @@ func (s *socket) watch(ctx context.Context, cancel context.CancelFunc) {
 			return
 		case <-s.door.closing:
 			cancel()
-			_ = s.conn.Close(websocket.StatusGoingAway, "the server is shutting down")
+			s.close(websocket.StatusGoingAway, "the server is shutting down")
 			return
 		case c := <-s.closures:
 			cancel()
-			_ = s.conn.Close(c.code, c.reason)
+			s.close(c.code, c.reason)
 			return
 		case <-ping.C:
 			if err := s.ping(ctx); err != nil {
@@ -136,6 +139,13 @@ func (s *socket) closeAt(at time.Time, c *closure) (stop func() bool) {
 		default: // it is closing already
 		}
 	}).Stop
+}
+
+// close says why and closes, without waiting long for a client that does not answer.
+func (s *socket) close(code websocket.StatusCode, reason string) {
+	cut := time.AfterFunc(closeTimeout, func() { _ = s.conn.CloseNow() })
+	defer cut.Stop()
+	_ = s.conn.Close(code, reason)
 }
 
 func (s *socket) ping(ctx context.Context) error {
