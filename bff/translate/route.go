@@ -30,6 +30,8 @@ type route struct {
 	slot      *wire.Slot // of the body, if it is one field
 	rawBody   bool       // the body is the data of a google.api.HttpBody
 	answers   *answers
+	// socketOnly tells that nothing but WebSockets is served here.
+	socketOnly bool
 }
 
 // bodyKind is what a request's body is.

@@ -114,10 +114,27 @@ func New(methods []*upstream.Method, o Options) (*Router, error) {
 		}
 		errs = append(errs, rt.add(e.Method, tmpl, target{endpoint: e})...)
 	}
+	for _, m := range methods {
+		errs = append(errs, rt.addSocket(m, s))
+	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
 	return rt, nil
+}
+
+// addSocket adds /ws/{service}/{method} for a streaming method, unless somebody else's rule has that path.
+func (rt *Router) addSocket(m *upstream.Method, s settings) error {
+	if m.Unary() {
+		return nil
+	}
+	made, err := compile(m, binding{httpMethod: http.MethodGet, path: "/ws/" + m.Name, body: "*"}, s)
+	if err != nil {
+		return mistake.At(fmt.Sprintf("%s: %v", m.Name, err))
+	}
+	made.socketOnly = true
+	rt.trie.insert(http.MethodGet, made.template, target{route: made})
+	return nil
 }
 
 // addMethod adds the routes of one method.
@@ -200,7 +217,7 @@ func (rt *Router) serve(w http.ResponseWriter, r *http.Request, to *route, p *ur
 		rt.unary(w, r, to, p)
 	case isUpgrade(r):
 		rt.socket(w, r, to, p)
-	case to.method.ClientStreaming:
+	case to.method.ClientStreaming, to.socketOnly:
 		w.Header().Set("Upgrade", "websocket")
 		w.Header().Set("Connection", "Upgrade")
 		Refuse(w, r, fault.New(codes.InvalidArgument, "this path speaks WebSocket",

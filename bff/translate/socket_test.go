@@ -106,6 +106,16 @@ func TestSocket(t *testing.T) {
 			steps: []step{{`{"name":"moby"}`, `{"name":"moby"}`}},
 			end:   `{"@end":{"code":"OK","trailers":{"X-Count":["2"]}}}`, code: websocket.StatusNormalClosure,
 		},
+		{
+			name: "both ways by name", target: "/ws/test.library.v1.Library/Chat", caller: echoStream(nil),
+			steps: []step{{`{"name":"a"}`, `{"name":"a"}`}, {`{"name":"b"}`, `{"name":"b"}`}, {end, ""}},
+			end:   `{"@end":{"code":"OK","trailers":{"X-Count":["2"]}}}`, code: websocket.StatusNormalClosure,
+		},
+		{
+			name: "server stream by name", target: "/ws/test.library.v1.Library/Watch?fields=name", caller: echoStream(nil),
+			steps: []step{{`{"name":"a"}`, `{"name":"a"}`}},
+			end:   `{"@end":{"code":"OK","trailers":{"X-Count":["2"]}}}`, code: websocket.StatusNormalClosure,
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -179,6 +189,8 @@ func TestSocketHandshake(t *testing.T) {
 		header     []string
 		status     int
 	}{
+		{"no upgrade by name", "GET /ws/test.library.v1.Library/Watch", nil, http.StatusUpgradeRequired},
+		{"unary by name", "GET /ws/test.library.v1.Library/GetBook", upgrade, http.StatusNotFound},
 		{"no upgrade", "GET /v1/books/moby:chat", nil, http.StatusUpgradeRequired},
 		{"foreign origin", "GET /v1/books/moby:chat", append([]string{"Origin", "https://evil.test"}, upgrade...), http.StatusForbidden},
 		{"old version", "GET /v1/books/moby:chat", append(append([]string{}, upgrade[:4]...), "Sec-WebSocket-Version", "8"), http.StatusBadRequest},
