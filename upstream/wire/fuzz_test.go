@@ -25,6 +25,7 @@ import (
 // world is the test messages of the protobuf project: proto2, proto3 and editions, with every kind of field.
 type world struct {
 	types *dynamicpb.Types
+	files *protoregistry.Files
 	roots []protoreflect.MessageDescriptor
 }
 
@@ -47,7 +48,7 @@ func loadWorld(tb testing.TB) *world {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	w := &world{types: dynamicpb.NewTypes(files)}
+	w := &world{types: dynamicpb.NewTypes(files), files: files}
 	for _, name := range []protoreflect.FullName{
 		"protobuf_test_messages.proto3.TestAllTypesProto3",
 		"protobuf_test_messages.proto2.TestAllTypesProto2",

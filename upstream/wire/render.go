@@ -2,11 +2,11 @@ package wire
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -19,14 +19,15 @@ type render struct {
 	out      []byte
 	spans    []fieldSpan // of the messages being rendered, the innermost last
 	entries  []mapEntry  // of the maps being rendered, the innermost last
+	pieces   [][]byte    // messages put together from several pieces
 }
 
 // fieldSpan is where a message holds one field.
 type fieldSpan struct {
-	first, stop int // of a repeated field: from the first tag to the end of the last value
-	start, end  int // of the last value; the content alone of strings, bytes and messages
-	count       int
-	pieces      []byte // of a message in several pieces: all of them together
+	first, stop int32 // of a repeated field: from the first tag to the end of the last value
+	start, end  int32 // of the last value; the content alone of strings, bytes and messages
+	count       int32
+	pieces      int32 // of a message in several pieces: index of all of them together, plus one
 }
 
 // message appends a message as a JSON value.
@@ -87,6 +88,9 @@ func (s *render) fields(p *program, msg []byte, depth int, comma bool) (bool, er
 
 // scan fills the slots of p with what msg holds. It reports whether there are extensions to be rendered.
 func (s *render) scan(p *program, msg []byte, base int) (extended bool, err error) {
+	if len(msg) > math.MaxInt32 {
+		return false, fmt.Errorf("%w: longer than 2 GiB", ErrInvalid)
+	}
 	s.spans = slices.Grow(s.spans, p.slots)[:base+p.slots]
 	spans := s.spans[base:]
 	clear(spans)
@@ -106,11 +110,11 @@ func (s *render) scan(p *program, msg []byte, base int) (extended bool, err erro
 		if end < 0 {
 			return false, errTruncated()
 		}
-		var look lookup
+		var look *lookup
 		if int(num) < len(p.dense) {
-			look = p.dense[num]
-		} else {
-			look = p.far[num]
+			look = &p.dense[num]
+		} else if look = p.far[num]; look == nil {
+			look = &lookup{}
 		}
 		f := look.f
 		if f == nil || typ != f.wire && (typ != bytesType || !f.packable) {
@@ -123,12 +127,12 @@ func (s *render) scan(p *program, msg []byte, base int) (extended bool, err erro
 		if look.slot >= 0 {
 			span := &spans[look.slot]
 			if span.count == 0 {
-				span.first = at
+				span.first = int32(at)
 			} else if err := s.again(f, span, msg, msg[content:stop]); err != nil {
 				return false, err
 			}
 			span.count++
-			span.start, span.end, span.stop = content, stop, end
+			span.start, span.end, span.stop = int32(content), int32(stop), int32(end)
 		}
 		for _, slot := range look.clears {
 			if err := s.replaced(p, &spans[slot], slot, msg); err != nil {
@@ -196,12 +200,13 @@ func (s *render) again(f *field, span *fieldSpan, msg, content []byte) error {
 				return err
 			}
 		}
-		if span.pieces == nil {
-			span.pieces = slices.Clone(msg[span.start:span.end])
+		if span.pieces == 0 {
+			s.pieces = append(s.pieces, slices.Clone(msg[span.start:span.end]))
+			span.pieces = int32(len(s.pieces))
 		}
-		span.pieces = append(span.pieces, content...)
-	case f.utf8 && !utf8.Valid(msg[span.start:span.end]):
-		return errUTF8(f)
+		s.pieces[span.pieces-1] = append(s.pieces[span.pieces-1], content...)
+	default:
+		return s.passedOver(f, msg[span.start:span.end])
 	}
 	return nil
 }
@@ -212,14 +217,8 @@ func (s *render) replaced(p *program, span *fieldSpan, slot int, msg []byte) err
 		return nil
 	}
 	f := p.outputs[slices.IndexFunc(p.outputs, func(o output) bool { return o.slot == slot })].f
-	content := msg[span.start:span.end]
-	switch {
-	case f.msg != nil:
-		if err := s.valid(f.msg, content); err != nil {
-			return err
-		}
-	case f.utf8 && !utf8.Valid(content):
-		return errUTF8(f)
+	if err := s.passedOver(f, msg[span.start:span.end]); err != nil {
+		return err
 	}
 	*span = fieldSpan{}
 	return nil
@@ -232,9 +231,9 @@ func (s *render) valid(l *layout, msg []byte) error {
 }
 
 // content is the value of a singular field.
-func (span *fieldSpan) content(msg []byte) []byte {
-	if span.pieces != nil {
-		return span.pieces
+func (s *render) content(span *fieldSpan, msg []byte) []byte {
+	if span.pieces > 0 {
+		return s.pieces[span.pieces-1]
 	}
 	return msg[span.start:span.end]
 }
@@ -249,7 +248,7 @@ func (s *render) field(o *output, span *fieldSpan, msg []byte, depth int) (bool,
 	case f.list:
 		return s.list(o, msg[span.first:span.stop], depth)
 	case f.msg != nil:
-		return true, s.message(o.sub, span.content(msg), depth)
+		return true, s.message(o.sub, s.content(span, msg), depth)
 	case f.wire == bytesType:
 		content := msg[span.start:span.end]
 		if len(content) == 0 && !f.presence {

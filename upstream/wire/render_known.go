@@ -24,7 +24,7 @@ func (s *render) wellKnown(p *program, msg []byte, depth int) error {
 		}
 		return s.duration(seconds, nanos)
 	case specialWrapper:
-		return s.element(&p.outputs[0], p.outputs[0].f, slot(0).content(msg), depth)
+		return s.element(&p.outputs[0], p.outputs[0].f, s.content(slot(0), msg), depth)
 	case specialStruct:
 		return s.mapping(&p.outputs[0], msg[slot(0).first:slot(0).stop], depth)
 	case specialListValue:
@@ -33,7 +33,7 @@ func (s *render) wellKnown(p *program, msg []byte, depth int) error {
 	case specialFieldMask:
 		return s.fieldMask(msg[slot(0).first:slot(0).stop])
 	case specialAny:
-		return s.any(slot(0).content(msg), slot(1).content(msg), depth)
+		return s.any(s.content(slot(0), msg), s.content(slot(1), msg), depth)
 	case specialValue:
 		return s.knownValue(p, base, msg, depth)
 	case notSpecial:
@@ -169,7 +169,7 @@ func (s *render) knownValue(p *program, base int, msg []byte, depth int) error {
 			continue
 		}
 		f := p.outputs[i].f
-		content := span.content(msg)
+		content := s.content(span, msg)
 		if f.num == numberKind {
 			if n := math.Float64frombits(f.bits(content)); math.IsNaN(n) || math.IsInf(n, 0) {
 				return fmt.Errorf("%w: google.protobuf.Value with the number %v", ErrInvalid, n)

@@ -49,7 +49,9 @@ func (s *render) mapping(o *output, part []byte, depth int) error {
 			s.out = append(s.out, ',')
 		}
 		if f.key.wire == bytesType {
-			s.out, _ = appendValidString(s.out, e.text)
+			if err := s.text(f.key, e.text); err != nil {
+				return err
+			}
 		} else {
 			s.key(f.key.kind, sortable(f.key.kind, e.key))
 		}
@@ -86,14 +88,23 @@ func (s *render) sorted(f *field, entries []mapEntry) (int, error) {
 			n++
 			continue
 		}
-		if f.val.msg != nil {
-			if err := s.valid(f.val.msg, entries[n-1].value); err != nil {
-				return 0, err
-			}
+		if err := s.passedOver(f.val, entries[n-1].value); err != nil {
+			return 0, err
 		}
 		entries[n-1] = e
 	}
 	return n, nil
+}
+
+// passedOver checks a value that is not rendered because another one follows.
+func (s *render) passedOver(f *field, value []byte) error {
+	switch {
+	case f.msg != nil:
+		return s.valid(f.msg, value)
+	case f.utf8 && !utf8.Valid(value):
+		return errUTF8(f)
+	}
+	return nil
 }
 
 // key appends a map key that is no string.
@@ -131,10 +142,10 @@ func (s *render) entry(f *field, content []byte) (mapEntry, error) {
 		switch {
 		case num == 1 && typ == f.key.wire:
 			if f.key.wire == bytesType {
-				e.text = v
-				if !utf8.Valid(v) {
-					return e, errUTF8(f)
+				if err := s.passedOver(f.key, e.text); err != nil {
+					return e, err
 				}
+				e.text = v
 				continue
 			}
 			e.key = sortable(f.key.kind, f.key.bits(v))
@@ -151,9 +162,13 @@ func (s *render) entry(f *field, content []byte) (mapEntry, error) {
 // piece notes a value of an entry after others.
 func (s *render) piece(f *field, e *mapEntry, v []byte, before int) error {
 	switch {
-	case f.val.utf8 && !utf8.Valid(v):
-		return errUTF8(f)
-	case f.val.msg == nil || before == 0:
+	case f.val.msg == nil:
+		if err := s.passedOver(f.val, e.value); err != nil {
+			return err
+		}
+		e.value = v
+		return nil
+	case before == 0:
 		e.value = v
 		return nil
 	case before == 1:

@@ -41,6 +41,8 @@ func (r *Renderer) Append(dst, msg []byte) ([]byte, error) {
 	err := s.message(r.root, msg, r.programs.o.MaxDepth)
 	out := s.out
 	s.out = nil
+	clear(s.pieces)
+	s.pieces = s.pieces[:0]
 	if cap(s.spans)+cap(s.entries) <= maxKept/8 {
 		r.pool.Put(s)
 	}
@@ -63,7 +65,7 @@ type program struct {
 	outputs []output // in the order of the output
 	slots   int
 	dense   []lookup // by field number
-	far     map[protowire.Number]lookup
+	far     map[protowire.Number]*lookup
 	whole   bool // everything is selected, extensions too
 }
 
@@ -154,9 +156,9 @@ func (p *programs) fill(prog *program, sel []Selected) {
 			continue
 		}
 		if prog.far == nil {
-			prog.far = map[protowire.Number]lookup{}
+			prog.far = map[protowire.Number]*lookup{}
 		}
-		prog.far[f.num] = look
+		prog.far[f.num] = &look
 	}
 }
 
@@ -208,7 +210,7 @@ func (p *programs) extension(l *layout, f *field) *program {
 	p.mu.Lock()
 	prog := &program{l: l, slots: 1, outputs: []output{p.output(f, 0, "", nil)}}
 	p.mu.Unlock()
-	prog.far = map[protowire.Number]lookup{f.num: {f: f}}
+	prog.far = map[protowire.Number]*lookup{f.num: {f: f}}
 	p.exts.Store(f, prog)
 	return prog
 }

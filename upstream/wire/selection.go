@@ -93,17 +93,13 @@ func (p *fieldsParser) list(md protoreflect.MessageDescriptor, into *Selection, 
 
 // field reads one name and what follows it.
 func (p *fieldsParser) field(md protoreflect.MessageDescriptor, into *Selection, depth int) error {
-	for p.at < len(p.text) && p.text[p.at] == ' ' {
-		p.at++
-	}
+	p.space()
 	start := p.at
 	for p.at < len(p.text) && !strings.ContainsRune(",()./ ", rune(p.text[p.at])) {
 		p.at++
 	}
 	name := p.text[start:p.at]
-	for p.at < len(p.text) && p.text[p.at] == ' ' {
-		p.at++
-	}
+	p.space()
 	switch {
 	case depth >= maxFieldsDepth:
 		return &FieldsError{Text: name, What: "too deep:", Offset: start}
@@ -142,8 +138,16 @@ func (p *fieldsParser) field(md protoreflect.MessageDescriptor, into *Selection,
 		return &FieldsError{Text: p.text[start:], What: "a closing parenthesis is missing in", Offset: start}
 	}
 	p.at++
+	p.space()
 	add(into, fd.Name(), sub)
 	return nil
+}
+
+// space skips spaces.
+func (p *fieldsParser) space() {
+	for p.at < len(p.text) && p.text[p.at] == ' ' {
+		p.at++
+	}
 }
 
 // all selects every field.

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"encoding/binary"
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -127,7 +128,11 @@ func (x *lexer) name() ([]byte, *SyntaxError) {
 // text reads a string, at the opening quote. The bytes are valid until the next string is read.
 func (x *lexer) text() ([]byte, *SyntaxError) {
 	start := x.at + 1
-	for i := start; i < len(x.in); i++ {
+	i := start
+	for len(x.in)-i >= 8 && plainWord(binary.LittleEndian.Uint64(x.in[i:])) {
+		i += 8
+	}
+	for ; i < len(x.in); i++ {
 		switch c := x.in[i]; {
 		case c == '"':
 			x.at = i + 1

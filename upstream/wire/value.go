@@ -5,6 +5,7 @@ import (
 	"math"
 	"strconv"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
@@ -34,8 +35,8 @@ func (v Value) Raw() []byte {
 }
 
 // AppendText appends the value as it stands in URLs and templates: strings as they are, numbers in decimal, enums by
-// name, bytes in base64url, Timestamp, Duration, FieldMask and wrappers as in JSON but without quotes. Other messages
-// are written as nothing.
+// name, bytes in base64url, Timestamp, Duration, FieldMask and wrappers as in JSON but without quotes. Other messages,
+// and those that have no valid JSON form, are written as nothing.
 func (v Value) AppendText(dst []byte) []byte {
 	if v.fd == nil {
 		return dst
@@ -75,27 +76,37 @@ func appendFloatText(dst []byte, f float64, bits int) []byte {
 
 // appendMessageText appends the JSON form of a well-known type without its quotes.
 func (v Value) appendMessageText(dst []byte) []byte {
-	switch specialOf(v.fd.Message()) {
-	case specialTimestamp, specialDuration, specialFieldMask:
+	md := v.fd.Message()
+	member := func(num protowire.Number) Value {
+		s := newStep(md.Fields().ByNumber(num))
+		found, _, _ := s.last(v.raw)
+		found.fd = s.fd // of a missing one too: it is zero
+		return found
+	}
+	var (
+		s   render
+		err error
+	)
+	switch specialOf(md) {
 	case specialWrapper:
-		inner := v.fd.Message().Fields().ByNumber(1)
-		p := Path{steps: []step{newStep(inner)}}
-		if w, ok := p.First(v.raw); ok {
-			return w.AppendText(dst)
+		return member(1).AppendText(dst)
+	case specialTimestamp:
+		err = s.timestamp(int64(member(secondsField).bits), int32(member(nanosField).bits))
+	case specialDuration:
+		err = s.duration(int64(member(secondsField).bits), int32(member(nanosField).bits))
+	case specialFieldMask:
+		paths := newStep(md.Fields().ByNumber(pathsField))
+		if !paths.each(v.raw, func(Value) bool { return true }) { // malformed
+			return dst
 		}
-		return Value{fd: inner}.AppendText(dst)
+		err = s.fieldMask(v.raw)
 	default:
 		return dst
 	}
-	r, err := NewRenderer(v.fd.Message(), nil, RenderOptions{})
 	if err != nil {
 		return dst
 	}
-	text, err := r.Append(nil, v.raw)
-	if err != nil || len(text) < 2 {
-		return dst
-	}
-	return append(dst, text[1:len(text)-1]...)
+	return append(dst, s.out[1:len(s.out)-1]...)
 }
 
 // String is the text of [Value.AppendText].

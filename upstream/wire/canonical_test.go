@@ -1,0 +1,121 @@
+package wire_test
+
+import (
+	"bytes"
+	"testing"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	ordersv1 "github.com/portico-bff/portico/protos/gen/shop/orders/v1"
+	"github.com/portico-bff/portico/upstream/wire"
+)
+
+// nestedWire nests the field recursive_message.
+func nestedWire(tb testing.TB, md protoreflect.MessageDescriptor, depth int) []byte {
+	tb.Helper()
+	num := md.Fields().ByName("recursive_message").Number()
+	var b []byte
+	for range depth {
+		b = protowire.AppendBytes(protowire.AppendTag(nil, num, protowire.BytesType), b)
+	}
+	return b
+}
+
+// TestOneMeaning: however a client splits, repeats or reorders its message, a rule on a field, the cache's key and the
+// service see one and the same value: that of the canonical bytes.
+func TestOneMeaning(t *testing.T) {
+	t.Parallel()
+	md := (*ordersv1.CreateOrderRequest)(nil).ProtoReflect().Descriptor()
+	c, err := wire.NewCanonicalizer(md, wire.ParseOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tagged := func(num protowire.Number, content string) string {
+		return string(protowire.AppendString(protowire.AppendTag(nil, num, protowire.BytesType), content))
+	}
+	item, labelA, labelB := tagged(1, tagged(1, "p1")+"\x10\x02"), tagged(3, tagged(1, "a")+tagged(2, "1")), tagged(3, tagged(1, "b")+tagged(2, "2"))
+	want := item + tagged(2, "mine") + labelA + labelB
+	for name, msg := range map[string]string{
+		"as it is":                         want,
+		"reordered":                        labelB + tagged(2, "mine") + labelA + item,
+		"scalar twice":                     item + tagged(2, "evil") + tagged(2, "mine") + labelA + labelB,
+		"map key twice":                    item + tagged(2, "mine") + tagged(3, tagged(1, "a")+tagged(2, "evil")) + labelA + labelB,
+		"map entry reordered":              item + tagged(2, "mine") + tagged(3, tagged(2, "1")+tagged(1, "a")) + labelB,
+		"key twice in an entry":            item + tagged(2, "mine") + tagged(3, tagged(1, "evil")+tagged(2, "1")+tagged(1, "a")) + labelB,
+		"unknown fields":                   tagged(99, "evil") + item + tagged(2, "mine") + labelA + labelB + "\xa8\x06\x01",
+		"long varints":                     tagged(1, tagged(1, "p1")+"\x90\x00\x82\x80\x00") + tagged(2, "mine") + labelA + labelB,
+		"known field of another wire type": item + "\x10\x05" + tagged(2, "mine") + labelA + labelB,
+		"the length of a length":           "\x0a\x86\x00" + tagged(1, "p1") + "\x10\x02" + tagged(2, "mine") + labelA + labelB,
+	} {
+		got, err := c.Append(nil, []byte(msg))
+		if err != nil || string(got) != want {
+			t.Errorf("%s: got %q (%v), want %q", name, got, err, want)
+		}
+	}
+	fromJSON, err := wire.NewParser(md, wire.ParseOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := fromJSON.Append(nil, []byte(`{"labels":{"b":"2","a":"1"},"note":"mine","items":[{"quantity":"2","productId":"p1"}]}`))
+	if err != nil || string(got) != want {
+		t.Errorf("JSON: got %q (%v)", got, err)
+	}
+	b := wire.NewBuilder(md, wire.ParseOptions{})
+	m := b.New()
+	for path, text := range map[string]string{"note": `"mine"`, "labels": `{"b":"2","a":"1"}`, "items": `[{"quantity":2,"product_id":"p1"}]`} {
+		s, err := b.Slot(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.SetJSON(s, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err = m.Append(nil); err != nil || string(got) != want {
+		t.Errorf("builder: got %q (%v)", got, err)
+	}
+}
+
+// TestMergedMessage: a message in pieces is one message, and a oneof has its last member only.
+func TestMergedMessage(t *testing.T) {
+	t.Parallel()
+	w := loadWorld(t)
+	md := w.root(0)
+	num := func(name protoreflect.Name) protowire.Number { return md.Fields().ByName(name).Number() }
+	sub := func(name protoreflect.Name, content ...byte) []byte {
+		return protowire.AppendBytes(protowire.AppendTag(nil, num(name), protowire.BytesType), content)
+	}
+	c, err := wire.NewCanonicalizer(md, wire.ParseOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := wire.NewRenderer(md, nil, wire.RenderOptions{Resolver: w.types})
+	if err != nil {
+		t.Fatal(err)
+	}
+	uint32Of := append(protowire.AppendTag(nil, num("oneof_uint32"), protowire.VarintType), 7)
+	for _, tc := range []struct {
+		name      string
+		msg, want []byte
+		json      string
+	}{
+		{"pieces", bytes.Join([][]byte{sub("recursive_message", 8, 1), sub("recursive_message", 16, 2)}, nil),
+			sub("recursive_message", 8, 1, 16, 2), `{"recursiveMessage":{"optionalInt32":1,"optionalInt64":"2"}}`},
+		{"oneof", bytes.Join([][]byte{sub("oneof_nested_message", 8, 1), uint32Of}, nil), uint32Of, `{"oneofUint32":7}`},
+		{"oneof and back", bytes.Join([][]byte{sub("oneof_nested_message", 8, 1), uint32Of, sub("oneof_nested_message", 18, 0)}, nil),
+			sub("oneof_nested_message", 18, 0), `{"oneofNestedMessage":{"corecursive":{}}}`},
+		{"packed and not", bytes.Join([][]byte{sub("packed_int32", 1, 2), append(protowire.AppendTag(nil, num("packed_int32"), protowire.VarintType), 3)}, nil),
+			sub("packed_int32", 1, 2, 3), `{"packedInt32":[1,2,3]}`},
+		{"empty packed", sub("packed_int32"), []byte{}, `{}`},
+	} {
+		got, err := c.Append([]byte{}, tc.msg)
+		if err != nil || !bytes.Equal(got, tc.want) {
+			t.Errorf("%s: got %x (%v), want %x", tc.name, got, err, tc.want)
+		}
+		text, err := r.Append(nil, tc.msg)
+		if err != nil || string(text) != tc.json {
+			t.Errorf("%s: got %s (%v), want %s", tc.name, text, err, tc.json)
+		}
+	}
+}
