@@ -164,7 +164,7 @@ func (r *batchRun) lookUp(b *bucket) []int {
 	var found [][]byte
 	if r.rows != nil && r.group.cached {
 		var err error
-		if found, err = r.rows.LookupRows(r.ctx, r.group.call.batch.rows, b.base, b.keys); err != nil {
+		if found, err = r.rows.LookupRows(r.contextOf(r.group.members[0]), r.group.call.batch.rows, b.base, b.keys); err != nil {
 			for i := range b.errs {
 				b.errs[i] = err
 			}
@@ -189,7 +189,7 @@ func (r *batchRun) call(b *bucket, chunk int, keys []int) {
 	for i, at := range keys {
 		asked[i] = b.keys[at]
 	}
-	reply, err := r.invoke(c.method, appendKeys(nil, b.base, c.batch.rows.Into, asked))
+	reply, err := r.invoke(r.contextOf(r.group.members[0]), c.method, appendKeys(nil, b.base, c.batch.rows.Into, asked))
 	if err == nil {
 		err = c.batch.sort(reply, len(keys), func(i int, key, row []byte) {
 			at, known := b.index[string(key)]
@@ -218,7 +218,7 @@ func (r *batchRun) call(b *bucket, chunk int, keys []int) {
 	for i, at := range keys {
 		rows[i] = b.rows[at]
 	}
-	r.rows.StoreRows(r.ctx, c.batch.rows, b.base, asked, rows)
+	r.rows.StoreRows(r.contextOf(r.group.members[0]), c.batch.rows, b.base, asked, rows)
 }
 
 // sort takes an answer to n keys apart and yields each row with its key, or with a nil key and its position.

@@ -367,8 +367,12 @@ func (b *requestBinding) key(out *batch, builder *wire.Builder, into protoreflec
 				b.add(v.Position, "keys of %s cannot be compared: %v", into.Name(), err)
 				return false
 			}
+			unset := !p.Field().HasPresence() && !out.fan
 			out.keys = func(in *inputs, yield func([]byte)) (err error) {
 				p.All(in.parent, func(v wire.Value) bool {
+					if unset && isEmpty(v) {
+						return true // some services write fields that are not set
+					}
 					var key []byte
 					if key, err = canonical(v); err != nil {
 						return false

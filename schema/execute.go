@@ -10,12 +10,15 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 	"google.golang.org/grpc/status"
 
+	"github.com/portico-bff/portico/bff/fault"
 	"github.com/portico-bff/portico/upstream"
 )
 
 // execution is one run of a plan.
 type execution struct {
-	ctx    context.Context //nolint:containedctx // an execution lives for one request
+	ctx context.Context //nolint:containedctx // an execution lives for one request
+	// joined is ctx for calls whose requests are made of other answers: what is wrong with them is not the client's fault.
+	joined context.Context //nolint:containedctx // as ctx
 	op     *Operation
 	plan   *plan
 	caller upstream.Caller
@@ -48,7 +51,7 @@ type flight struct {
 
 func newExecution(ctx context.Context, o *Operation, p *plan, caller upstream.Caller, vars map[string]any) *execution {
 	e := &execution{
-		ctx: ctx, op: o, plan: p, caller: caller, vars: vars,
+		ctx: ctx, joined: fault.Composed(ctx), op: o, plan: p, caller: caller, vars: vars,
 		places:  make([][]*instance, p.selections),
 		waiting: make([]atomic.Int32, len(p.groups)),
 		slots:   make(chan struct{}, o.schema.options.Concurrency),
@@ -176,7 +179,7 @@ func (e *execution) parallel(n int, f func(i int)) error {
 }
 
 // invoke makes one call, bounded.
-func (e *execution) invoke(m *upstream.Method, req []byte) (reply []byte, err error) {
+func (e *execution) invoke(ctx context.Context, m *upstream.Method, req []byte) (reply []byte, err error) {
 	select {
 	case e.slots <- struct{}{}:
 	case <-e.ctx.Done():
@@ -191,13 +194,21 @@ func (e *execution) invoke(m *upstream.Method, req []byte) (reply []byte, err er
 	if err := e.ctx.Err(); err != nil {
 		return nil, status.FromContextError(err).Err()
 	}
-	r, err := e.caller.Invoke(e.ctx, m, req)
+	r, err := e.caller.Invoke(ctx, m, req)
 	e.received.Add(int64(len(r.Message)))
 	return r.Message, err
 }
 
+// contextOf is the context for the calls of a field.
+func (e *execution) contextOf(m member) context.Context {
+	if m.parent == e.plan.root {
+		return e.ctx
+	}
+	return e.joined
+}
+
 // shared makes one call for all equal requests of the execution.
-func (e *execution) shared(m *upstream.Method, req []byte) ([]byte, error) {
+func (e *execution) shared(ctx context.Context, m *upstream.Method, req []byte) ([]byte, error) {
 	key := m.Name + "\x00" + string(req)
 	e.mu.Lock()
 	f := e.flights[key]
@@ -210,6 +221,6 @@ func (e *execution) shared(m *upstream.Method, req []byte) ([]byte, error) {
 	e.flights[key] = f
 	e.mu.Unlock()
 	defer close(f.done)
-	f.reply, f.err = e.invoke(m, req)
+	f.reply, f.err = e.invoke(ctx, m, req)
 	return f.reply, f.err
 }

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/portico-bff/portico/bff/fault"
 	"github.com/portico-bff/portico/schema"
 	"github.com/portico-bff/portico/upstream"
 )
@@ -160,7 +161,7 @@ func TestPanicInCaller(t *testing.T) {
 	t.Parallel()
 	s := compileSchema(t, librarySDL, schema.Options{})
 	got := execute(t, compile(t, s, `{ a: book(id: "1") { id } b: book(id: "2") { id } }`), panicking{}, nil)
-	want := `{"a":null,"b":null}` + "\na: internal error (1:3)\nb: internal error (1:27)"
+	want := `{"a":null,"b":null}` + "\na: internal error (1:3) [Internal]\nb: internal error (1:27) [Internal]"
 	if got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
@@ -213,6 +214,39 @@ func TestPrincipal(t *testing.T) {
 	want := []string{`GetAuthor {"author_id":"a-usr-1-z"}`, `GetAuthor {"author_id":"usr-1"}`, `GetAuthor {}`}
 	if diff := cmp.Diff(want, f.sorted()); diff != "" {
 		t.Errorf("calls (-want +got):\n%s", diff)
+	}
+}
+
+// TestBlame asserts that what the client sent is the client's fault, and what we made of other answers is not.
+func TestBlame(t *testing.T) {
+	t.Parallel()
+	s := compileSchema(t, librarySDL, schema.Options{})
+	var composed []string
+	note := func(name string, next handler) handler {
+		return func(ctx context.Context, req map[string]any) (string, error) {
+			if fault.IsComposed(ctx) {
+				composed = append(composed, name)
+			}
+			return next(ctx, req)
+		}
+	}
+	f := newFake(t, map[string]handler{
+		"GetBook":         note("GetBook", answer(`{"author_id": "a"}`)),
+		"BatchGetAuthors": note("BatchGetAuthors", authors()),
+		"GetAuthor":       note("GetAuthor", answer(`{}`)),
+	})
+	execute(t, compile(t, s, `{ author(id: "x") { id } }`), f, nil)
+	if len(composed) > 0 {
+		t.Errorf("the client's own request counts as ours: %v", composed)
+	}
+	execute(t, compile(t, s, `{ book(id: "1") { author { id } } }`), f, nil)
+	execute(t, compile(t, s, `{ book(id: "1") { owner { id } } }`), f, nil)
+	if diff := cmp.Diff([]string{"BatchGetAuthors", "GetAuthor"}, composed); diff != "" {
+		t.Errorf("composed calls (-want +got):\n%s", diff)
+	}
+	r := compile(t, s, `{ books(first: 1, filter: {since: "0000-01-01T00:00:00Z"}) { total } }`).Execute(t.Context(), f, nil)
+	if len(r.Errors) == 0 || fault.From(r.Errors[0].Cause).Code != codes.InvalidArgument {
+		t.Errorf("a time before the first gives %v", r.Errors)
 	}
 }
 

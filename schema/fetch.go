@@ -50,15 +50,16 @@ func (e *execution) fetchMember(g *group, m member) error {
 		of[i] = at
 	}
 	results := make([]*result, len(requests))
+	ctx := e.contextOf(m)
 	err := e.parallel(len(requests), func(i int) {
 		var (
 			reply []byte
 			err   error
 		)
 		if g.once {
-			reply, err = e.shared(g.call.method, requests[i])
+			reply, err = e.shared(ctx, g.call.method, requests[i])
 		} else {
-			reply, err = e.invoke(g.call.method, requests[i])
+			reply, err = e.invoke(ctx, g.call.method, requests[i])
 		}
 		if err != nil {
 			results[i] = &result{err: err}

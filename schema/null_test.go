@@ -50,25 +50,25 @@ func TestNullPropagation(t *testing.T) {
 		{name: "a nullable null is null", query: `{ nest { sync } }`, sink: `{}`, want: []string{`{"nest":{"sync":null}}`}},
 		{
 			name: "a null that must not be takes its parent", query: `{ nest { name syncBang sync } }`, sink: `{"s": "x"}`,
-			want: []string{`{"nest":null}`, `nest.syncBang: Nest.syncBang must not be null, but there is no value (1:15)`},
+			want: []string{`{"nest":null}`, `nest.syncBang: Nest.syncBang must not be null, but there is no value (1:15) [Internal]`},
 		},
 		{
 			name: "through parents that must not be null", query: `{ nestBang { name nestBang { innerBang { sync } } } }`, sink: `{"nested": {}}`,
-			want: []string{`null`, `nestBang.nestBang.innerBang: Inner.innerBang must not be null, but there is no value (1:30)`},
+			want: []string{`null`, `nestBang.nestBang.innerBang: Inner.innerBang must not be null, but there is no value (1:30) [Internal]`},
 		},
 		{
 			name: "to the nearest that may", query: `{ nestBang { name nest { sync innerBang { innerBang { sync } } } } }`, sink: `{"s": "kept", "nested": {"inner": {}}}`,
 			want: []string{
 				`{"nestBang":{"name":"kept","nest":null}}`,
-				`nestBang.nest.innerBang.innerBang: Inner.innerBang must not be null, but there is no value (1:43)`,
+				`nestBang.nest.innerBang.innerBang: Inner.innerBang must not be null, but there is no value (1:43) [Internal]`,
 			},
 		},
 		{
 			name: "two places, two errors", query: `{ a: nest { nest { innerBang { sync } } } b: nest { syncBang } }`, sink: `{"nested": {}}`,
 			want: []string{
 				`{"a":{"nest":null},"b":null}`,
-				`a.nest.innerBang: Inner.innerBang must not be null, but there is no value (1:20)`,
-				`b.syncBang: Nest.syncBang must not be null, but there is no value (1:53)`,
+				`a.nest.innerBang: Inner.innerBang must not be null, but there is no value (1:20) [Internal]`,
+				`b.syncBang: Nest.syncBang must not be null, but there is no value (1:53) [Internal]`,
 			},
 		},
 		{
@@ -89,7 +89,7 @@ func TestNullPropagation(t *testing.T) {
 		{
 			name: "a null within a joined object", query: `{ nest { joined { id pen } } }`, sink: `{}`, author: answer(`{"author_id": "x"}`),
 			want: []string{
-				`{"nest":{"joined":null}}`, `nest.joined.pen: Author.pen must not be null, but there is no value (1:22)`,
+				`{"nest":{"joined":null}}`, `nest.joined.pen: Author.pen must not be null, but there is no value (1:22) [Internal]`,
 			},
 		},
 		{
@@ -100,21 +100,21 @@ func TestNullPropagation(t *testing.T) {
 			name: "an element that must not be null takes its list", query: `{ nest { genresItem } }`, sink: `{"genres": ["GENRE_NOVEL", "GENRE_UNSPECIFIED"]}`,
 			want: []string{
 				`{"nest":{"genresItem":null}}`,
-				`nest.genresItem[1]: Nest.genresItem must not be null, but there is no value (1:10)`,
+				`nest.genresItem[1]: Nest.genresItem must not be null, but there is no value (1:10) [Internal]`,
 			},
 		},
 		{
 			name: "and the list its parent", query: `{ nest { genresBoth name } }`, sink: `{"genres": ["GENRE_UNSPECIFIED", "GENRE_UNSPECIFIED"]}`,
 			want: []string{
 				`{"nest":null}`,
-				`nest.genresBoth[0]: Nest.genresBoth must not be null, but there is no value (1:10)`,
+				`nest.genresBoth[0]: Nest.genresBoth must not be null, but there is no value (1:10) [Internal]`,
 			},
 		},
 		{
 			name: "an enum value without a name is an error, and null", query: `{ nest { name genres } }`, sink: `{"s": "kept", "genres": ["GENRE_ODD"]}`,
 			want: []string{
 				`{"nest":{"name":"kept","genres":[null]}}`,
-				`nest.genres[0]: the value does not fit Genre (1:15)`,
+				`nest.genres[0]: the value does not fit Genre (1:15) [Internal]`,
 			},
 		},
 	}
@@ -161,7 +161,7 @@ func TestRowsByPosition(t *testing.T) {
 		"BatchGetCopies": answer(`{"copies": [{}, {}]}`),
 	})
 	got := execute(t, compile(t, s, `{ allBooks { copy { state } } }`), f, nil)
-	want := `{"allBooks":[{"copy":null}]}` + "\n" + `allBooks[0].copy: the answer of a service is malformed (1:14)`
+	want := `{"allBooks":[{"copy":null}]}` + "\n" + `allBooks[0].copy: the answer of a service is malformed (1:14) [Internal]`
 	if got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}

@@ -5,8 +5,10 @@ import (
 	"fmt"
 
 	"github.com/vektah/gqlparser/v2/ast"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/portico-bff/portico/bff/fault"
 	"github.com/portico-bff/portico/upstream/wire"
 )
 
@@ -378,9 +380,10 @@ type unfitError struct{ err error }
 func (u *unfitError) Error() string { return u.err.Error() }
 func (u *unfitError) Unwrap() error { return u.err }
 
-// fail notes an error at the present path.
+// fail notes an error at the present path. What is wrong by our own account gets a cause with its code and its blame; what
+// the Caller returned is the cause as it is.
 func (r *renderer) fail(f *selected, err error) outcome {
-	e := &Error{Path: append(ast.Path(nil), r.path...), Cause: err}
+	e := &Error{Path: append(ast.Path(nil), r.path...)}
 	if f != nil {
 		e.Locations = f.locations
 	}
@@ -389,26 +392,32 @@ func (r *renderer) fail(f *selected, err error) outcome {
 		bad   *malformedError
 		unfit *unfitError
 	)
+	answered := fault.WithBlame(fault.Upstream)
 	switch {
 	case errors.Is(err, errNull):
-		e.Cause = nil
 		e.Message = "null where a value is needed"
 		if f != nil && f.field != nil {
 			e.Message = fmt.Sprintf("%s.%s must not be null, but there is no value", f.field.owner.def.Name, f.field.def.Name)
 		}
+		e.Cause = fault.New(codes.Internal, e.Message, answered)
 	case errors.As(err, &input):
 		e.Message = input.Error()
+		e.Cause = fault.New(codes.InvalidArgument, e.Message, fault.WithCause(err))
 	case errors.As(err, &bad):
 		e.Message = "the answer of a service is malformed"
+		e.Cause = fault.New(codes.Internal, e.Message, fault.WithCause(err), answered)
 	case errors.As(err, &unfit):
 		e.Message = "the value does not fit its type"
 		if f != nil && f.field != nil {
 			e.Message = "the value does not fit " + f.field.out.typ.Name()
 		}
+		e.Cause = fault.New(codes.Internal, e.Message, fault.WithCause(err), answered)
 	case errors.Is(err, errPanic):
 		e.Message = "internal error"
+		e.Cause = fault.New(codes.Internal, e.Message, fault.WithCause(err))
 	default:
 		e.Message = "the service answered with " + status.Code(err).String()
+		e.Cause = err
 	}
 	r.errs = append(r.errs, e)
 	return failed

@@ -26,8 +26,8 @@ type Error struct {
 	Path ast.Path
 	// Locations are places in the operation's document.
 	Locations []gqlerror.Location
-	// Cause is what the Caller returned, or why an answer could not be rendered; nil if Message says it all. It is not
-	// meant for clients.
+	// Cause is what the Caller returned, or an error of package fault that says why a request could not be made or an
+	// answer not be rendered; nil for request errors. Doors present it through package fault.
 	Cause error
 }
 

@@ -75,13 +75,13 @@ func TestOutputTypes(t *testing.T) {
 			  "s": "\"\\ \n \u2028 é", "raw": "AP8=", "genre": "GENRE_ODD"}`,
 			`{"sink":{"b":true,"i32":-5,"i64":"-9223372036854775808","u32":2147483647,"u64":"18446744073709551615","f":0.1,"d":1e+300,` +
 				`"s":"\"\\ \n ` + "\u2028" + ` é","raw":"AP8=","i64AsId":"-9223372036854775808","u32AsInt64":"2147483647","dAsString":"1e+300",` +
-				`"i32AsFloat":-5,"genre":null,"odd":"STRANGE"}}` + "\nsink.genre: the value does not fit Genre (1:78)",
+				`"i32AsFloat":-5,"genre":null,"odd":"STRANGE"}}` + "\nsink.genre: the value does not fit Genre (1:78) [Internal]",
 		},
 		{
 			"what Int and Float cannot hold",
 			`{ sink { u32 u32AsInt64 d dAsString f } }`, `{"u32": 2147483648, "d": "NaN", "f": "-Infinity"}`,
 			`{"sink":{"u32":null,"u32AsInt64":"2147483648","d":null,"dAsString":"NaN","f":null}}` +
-				"\nsink.d: the value does not fit Float (1:25)\nsink.f: the value does not fit Float (1:37)\nsink.u32: the value does not fit Int (1:10)",
+				"\nsink.d: the value does not fit Float (1:25) [Internal]\nsink.f: the value does not fit Float (1:37) [Internal]\nsink.u32: the value does not fit Int (1:10) [Internal]",
 		},
 		{
 			"well-known types",
