@@ -57,10 +57,10 @@ func (ch *channel) unary(ctx context.Context, method string, req, reply any, cc 
 
 	u := &unaryCall{channel: ch, plan: plan, rule: rule, method: method, req: req, conn: cc, invoke: invoke}
 	ctx = ch.mesh.trace.send(ctx)
-	if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > rule.Timeout {
+	if limit := u.limit(ctx); limit > 0 {
 		u.limited = true
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, rule.Timeout)
+		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
 	for attempt := 0; ; attempt++ {
@@ -77,6 +77,21 @@ func (ch *channel) unary(ctx context.Context, method string, req, reply any, cc 
 		}
 		ch.mesh.counts.retries.Add(1)
 		u.avoid(r)
+	}
+}
+
+// limit returns the time that the mesh gives the call, zero if its own deadline is
+// earlier or nobody objects to it.
+func (u *unaryCall) limit(ctx context.Context) time.Duration {
+	limit := u.rule.Timeout
+	deadline, ok := ctx.Deadline()
+	switch {
+	case !ok && limit == 0:
+		return policy.DefaultTimeout
+	case ok && time.Until(deadline) <= limit:
+		return 0
+	default:
+		return limit
 	}
 }
 

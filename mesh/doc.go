@@ -123,8 +123,8 @@
 //	  retries: {attempts: 3, perTryTimeout: 500ms, retryOn: unavailable, backoff: 25ms}
 //	- timeout: 10s
 //
-// The values shown are the defaults, but for timeout (15s), attempts (2) and
-// perTryTimeout (none). "attempts" are retries, as in Istio: three of them make
+// The values shown are the defaults, but for timeout and perTryTimeout (none) and
+// attempts (2). "attempts" are retries, as in Istio: three of them make
 // four attempts. Istio's conditions mean, in gRPC codes:
 //
 //	unavailable, gateway-error, connect-failure, refused-stream   UNAVAILABLE
@@ -135,8 +135,8 @@
 //
 // # Calls
 //
-// A unary call without a deadline gets its route's timeout; one with a later
-// deadline gets the earlier of the two. A failed attempt is made again if
+// A unary call ends with its route's timeout or its own deadline, whichever is
+// earlier; with neither, after 15 s. A failed attempt is made again if
 //
 //   - its code is one of the route's (or it ran into perTryTimeout),
 //   - the method is idempotent: by idempotency_level in its linked descriptor, or

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/portico-bff/portico/mesh/internal/authz"
+	"github.com/portico-bff/portico/mesh/internal/policy"
 )
 
 // Query is a call to explain.
@@ -43,7 +44,7 @@ type Explanation struct {
 	// entry; "" and -1 for the defaults.
 	Route         string
 	Entry         int
-	Timeout       time.Duration
+	Timeout       time.Duration // zero: the caller's, or 15s if it has none
 	Retries       int
 	PerTryTimeout time.Duration
 	// Hedges is how many attempts may run beside the first, HedgingDelay apart.
@@ -115,7 +116,11 @@ func (e Explanation) String() string {
 	if e.Route != "" {
 		route = fmt.Sprintf("Route %q, entry %d", e.Route, e.Entry+1)
 	}
-	fmt.Fprintf(&b, "  balancing: %s\n  %s\n  timeout: %v\n", e.LoadBalancer, route, e.Timeout)
+	timeout := fmt.Sprintf("the caller's, or %v", policy.DefaultTimeout)
+	if e.Timeout > 0 {
+		timeout = e.Timeout.String()
+	}
+	fmt.Fprintf(&b, "  balancing: %s\n  %s\n  timeout: %s\n", e.LoadBalancer, route, timeout)
 	fmt.Fprintf(&b, "  retries: %d on %s, if the method is idempotent", e.Retries, codeList(e.RetryOn))
 	if e.PerTryTimeout > 0 {
 		fmt.Fprintf(&b, ", %v a try", e.PerTryTimeout)

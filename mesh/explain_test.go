@@ -50,7 +50,7 @@ func TestExplain(t *testing.T) {
 	base := mesh.Explanation{
 		Allowed: true, Policy: "doors", Rule: 0,
 		Destination: "orders", Identities: []spiffeid.ID{spiffeid.RequireFromString(orders)}, LoadBalancer: "LEAST_REQUEST",
-		Entry: -1, Timeout: 15 * time.Second, Retries: 2, RetryOn: []codes.Code{codes.Unavailable},
+		Entry: -1, Retries: 2, RetryOn: []codes.Code{codes.Unavailable},
 		RetryRatio: 0.2, MinRetriesPerSecond: 10,
 	}
 	with := func(change func(*mesh.Explanation)) mesh.Explanation {

@@ -267,7 +267,27 @@ http:
 	})
 }
 
-// A caller without a deadline gets the route's.
+// The earlier of a route's timeout and the caller's deadline counts.
+func TestRouteTimeout(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1, "---\nkind: Route\nhosts: [\"static:///replica-0:1\"]\nhttp: [{timeout: 2s}]\n", func(_ int, ctx context.Context) error {
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		for deadline, want := range map[time.Duration]time.Duration{time.Second: time.Second, time.Minute: 2 * time.Second} {
+			ctx, cancel := context.WithTimeout(t.Context(), deadline)
+			began := time.Now()
+			_, err := call(ctx, c.conn, echoMethod, "x")
+			if took := time.Since(began); status.Code(err) != codes.DeadlineExceeded || took != want {
+				t.Errorf("with %v, after %v: %v", deadline, took, err)
+			}
+			cancel()
+		}
+	})
+}
+
+// A caller without a deadline gets one; one with a deadline keeps it.
 func TestDefaultTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -280,12 +300,14 @@ func TestDefaultTimeout(t *testing.T) {
 		if took := time.Since(began); status.Code(err) != codes.DeadlineExceeded || took != 15*time.Second {
 			t.Errorf("after %v: %v", took, err)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		began = time.Now()
-		_, err = call(ctx, c.conn, echoMethod, "x")
-		if took := time.Since(began); status.Code(err) != codes.DeadlineExceeded || took != time.Second {
-			t.Errorf("with a deadline, after %v: %v", took, err)
+		for _, deadline := range []time.Duration{time.Second, time.Minute} {
+			ctx, cancel := context.WithTimeout(t.Context(), deadline)
+			began = time.Now()
+			_, err = call(ctx, c.conn, echoMethod, "x")
+			if took := time.Since(began); status.Code(err) != codes.DeadlineExceeded || took != deadline {
+				t.Errorf("with %v, after %v: %v", deadline, took, err)
+			}
+			cancel()
 		}
 	})
 }

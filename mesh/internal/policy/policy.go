@@ -42,11 +42,14 @@ type Route struct {
 // RouteRule is one entry of a route.
 type RouteRule struct {
 	Name    string
-	Match   []Match // any of them; none: every call
-	Timeout time.Duration
+	Match   []Match       // any of them; none: every call
+	Timeout time.Duration // no call takes longer; zero leaves it to the caller
 	Retries Retries
 	Hedging Hedging
 }
+
+// DefaultTimeout is the deadline of a call that has none, and no route's.
+const DefaultTimeout = 15 * time.Second
 
 // Hedging says when an attempt gets company, in the words of gRFC A6.
 type Hedging struct {
@@ -113,7 +116,7 @@ func DefaultDestination() Destination {
 
 // DefaultRule is what holds for a call that no route names.
 func DefaultRule() RouteRule {
-	return RouteRule{Timeout: 15 * time.Second, Retries: defaultRetries()}
+	return RouteRule{Retries: defaultRetries()}
 }
 
 func defaultRetries() Retries {
