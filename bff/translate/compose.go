@@ -144,6 +144,12 @@ func (rt *route) setVar(m *wire.Message, v *boundVar, text string) error {
 		if given, ok := v.inBody.First(message); ok {
 			return rt.agree(v, text, given)
 		}
+		for _, rival := range v.rivals {
+			if _, ok := rival.First(message); ok {
+				what := fmt.Sprintf("the path gives %s, which excludes %s", v.path, rival.Field().Name())
+				return fault.New(codes.InvalidArgument, what, fault.WithViolation(pointer(string(rival.Field().Name())), what))
+			}
+		}
 	}
 	if err := m.SetText(v.slot, text); err != nil {
 		return fault.New(codes.InvalidArgument, fmt.Sprintf("the path's %s: %s", v.path, valueText(err)),

@@ -49,6 +49,8 @@ type boundVar struct {
 	slot *wire.Slot
 	// inBody reads the field out of a message made from a body that may hold it too; nil if none can.
 	inBody *wire.Path
+	// rivals read the fields that cannot be set together with it, in the same case.
+	rivals []*wire.Path
 }
 
 // settings is what the routes of one router share.
@@ -136,11 +138,38 @@ func (rt *route) compileVar(field, body string) (boundVar, error) {
 	}
 	v := boundVar{path: spelled(rt.method.Input, field), slot: slot}
 	if rt.body == wholeBody || rt.body == fieldBody && overlap(v.path, spelled(rt.method.Input, body)) {
-		if v.inBody, err = wire.NewPath(rt.method.Input, field); err != nil {
+		if v.inBody, err = wire.NewPath(rt.method.Input, v.path); err != nil {
+			return boundVar{}, err
+		}
+		if v.rivals, err = rivals(rt.method.Input, v.path); err != nil {
 			return boundVar{}, err
 		}
 	}
 	return v, nil
+}
+
+// rivals returns paths to the fields that share a oneof with a field on the path, which is spelled as in the proto file.
+func rivals(md protoreflect.MessageDescriptor, path string) ([]*wire.Path, error) {
+	var all []*wire.Path
+	prefix := ""
+	at := md
+	for name := range strings.SplitSeq(path, ".") {
+		fd := fieldNamed(at, name)
+		if oneof := fd.ContainingOneof(); oneof != nil {
+			for i := range oneof.Fields().Len() {
+				if other := oneof.Fields().Get(i); other.Number() != fd.Number() {
+					made, err := wire.NewPath(md, prefix+string(other.Name()))
+					if err != nil {
+						return nil, err
+					}
+					all = append(all, made)
+				}
+			}
+		}
+		prefix += string(fd.Name()) + "."
+		at = fd.Message()
+	}
+	return all, nil
 }
 
 // boundPaths lists the field paths that query parameters cannot name, with what binds them.
