@@ -68,39 +68,46 @@ type Event struct {
 type Stats struct {
 	// Calls and Attempts are of clients' unary calls; attempts include the
 	// first of each call.
-	Calls, Attempts uint64
+	Calls    uint64 `json:"calls"`
+	Attempts uint64 `json:"attempts"`
 	// Retries were made, and Hedges beside running attempts; RetriesRefused, of
 	// either kind, were not for want of budget.
-	Retries, Hedges, RetriesRefused uint64
+	Retries        uint64 `json:"retries"`
+	Hedges         uint64 `json:"hedges"`
+	RetriesRefused uint64 `json:"retries_refused"`
 	// Ejections are of endpoints.
-	Ejections uint64
+	Ejections uint64 `json:"ejections"`
 	// Allowed and Denied are servers' decisions; Expired counts calls refused
 	// because the connection's certificate had ended.
-	Allowed, Denied, Expired uint64
+	Allowed uint64 `json:"allowed"`
+	Denied  uint64 `json:"denied"`
+	Expired uint64 `json:"expired"`
 	// Rotated counts streams that ended with their connection's certificate,
 	// at either end.
-	Rotated uint64
+	Rotated uint64 `json:"rotated"`
 	// Panics are of handlers.
-	Panics uint64
+	Panics uint64 `json:"panics"`
 	// PolicyLoads and PolicyErrors count changes of the policy file.
-	PolicyLoads, PolicyErrors uint64
+	PolicyLoads  uint64 `json:"policy_loads"`
+	PolicyErrors uint64 `json:"policy_errors"`
 	// DiscoveryErrors count failures to find endpoints.
-	DiscoveryErrors uint64
+	DiscoveryErrors uint64 `json:"discovery_errors"`
 	// CertificateExpiry is when the process's own certificate ends.
-	CertificateExpiry time.Time
+	CertificateExpiry time.Time `json:"certificate_expiry"`
 	// Endpoints of all open clients, by target and address.
-	Endpoints []EndpointStats
+	Endpoints []EndpointStats `json:"endpoints"`
 }
 
 // EndpointStats describes one endpoint of one client.
 type EndpointStats struct {
-	Target, Address string
+	Target  string `json:"target"`
+	Address string `json:"address"`
 	// Ready says whether there is a connection to it.
-	Ready bool
+	Ready bool `json:"ready"`
 	// Ejected says whether it is kept from calls.
-	Ejected bool
+	Ejected bool `json:"ejected"`
 	// Active is the number of calls and streams that it has now.
-	Active int64
+	Active int64 `json:"active"`
 }
 
 type counters struct {

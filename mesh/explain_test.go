@@ -1,7 +1,10 @@
 package mesh_test
 
 import (
+	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -135,4 +138,25 @@ func ExamplePolicy_Explain() {
 	//   timeout: 2s
 	//   retries: 2 on Unavailable, if the method is idempotent
 	//   budget: 0.2 retries a call, and 10 a second
+}
+
+func TestHandler(t *testing.T) {
+	t.Parallel()
+	ca := newCA(t, "shop.test", time.Hour)
+	f := newFleet(t, ca, "a:1")
+	client := join(t, ca, "portico", mesh.Options{})
+	conn := connect(t, client, &f.network, "static:///a:1", mesh.ExpectIdentity(orders))
+	if _, err := call(t.Context(), conn, echoMethod, "x"); err != nil {
+		t.Fatal(err)
+	}
+	recorder := httptest.NewRecorder()
+	client.Handler().ServeHTTP(recorder, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/mesh", nil))
+	var got mesh.Stats
+	if err := json.Unmarshal(recorder.Body.Bytes(), &got); err != nil {
+		t.Fatalf("%v: %s", err, recorder.Body)
+	}
+	want := []mesh.EndpointStats{{Target: "static:///a:1", Address: "a:1", Ready: true}}
+	if diff := cmp.Diff(want, got.Endpoints); diff != "" || got.Calls != 1 || got.CertificateExpiry.IsZero() {
+		t.Errorf("%s\n%s", recorder.Body, diff)
+	}
 }
