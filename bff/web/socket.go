@@ -91,12 +91,15 @@ func (d *Door) serveSocket(w http.ResponseWriter, r *http.Request) {
 		_ = conn.Close(closeSubprotocol, "Subprotocol not acceptable")
 		return
 	}
-	// The request's own context ends with the upgrade; its values are still wanted.
-	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
+	// The request's own context ends with the upgrade; its values are still wanted. The end of ctx ends the operations;
+	// the end of reading cuts the connection.
+	reading, cut := context.WithCancel(context.WithoutCancel(r.Context()))
+	defer cut()
+	ctx, cancel := context.WithCancel(reading)
 	s := &socket{door: d, conn: conn, closures: make(chan *closure, 1), active: map[string]*operation{}}
 	var watch sync.WaitGroup
-	watch.Go(func() { s.watch(ctx, cancel) })
-	err = s.read(ctx)
+	watch.Go(func() { s.watch(ctx, cancel, cut) })
+	err = s.read(ctx, reading)
 	cancel() // operations end now, those that wait for their upstream too
 	if c, ok := errors.AsType[*closure](err); ok {
 		_ = conn.Close(c.code, c.reason)
@@ -107,7 +110,7 @@ func (d *Door) serveSocket(w http.ResponseWriter, r *http.Request) {
 }
 
 // watch pings the client, and closes the connection when the door closes or somebody asks for it.
-func (s *socket) watch(ctx context.Context, cancel context.CancelFunc) {
+func (s *socket) watch(ctx context.Context, cancel, cut context.CancelFunc) {
 	ping := time.NewTicker(s.door.config.Subscriptions.Ping)
 	defer ping.Stop()
 	for {
@@ -116,11 +119,11 @@ func (s *socket) watch(ctx context.Context, cancel context.CancelFunc) {
 			return
 		case <-s.door.closing:
 			cancel()
-			s.close(websocket.StatusGoingAway, "the server is shutting down")
+			s.close(websocket.StatusGoingAway, "the server is shutting down", cut)
 			return
 		case c := <-s.closures:
 			cancel()
-			s.close(c.code, c.reason)
+			s.close(c.code, c.reason, cut)
 			return
 		case <-ping.C:
 			if err := s.ping(ctx); err != nil {
@@ -142,9 +145,8 @@ func (s *socket) closeAt(at time.Time, c *closure) (stop func() bool) {
 }
 
 // close says why and closes, without waiting long for a client that does not answer.
-func (s *socket) close(code websocket.StatusCode, reason string) {
-	cut := time.AfterFunc(closeTimeout, func() { _ = s.conn.CloseNow() })
-	defer cut.Stop()
+func (s *socket) close(code websocket.StatusCode, reason string, cut context.CancelFunc) {
+	defer time.AfterFunc(closeTimeout, cut).Stop()
 	_ = s.conn.Close(code, reason)
 }
 
@@ -155,8 +157,8 @@ func (s *socket) ping(ctx context.Context) error {
 }
 
 // read handles the client's messages until the connection ends.
-func (s *socket) read(ctx context.Context) error {
-	ctx, err := s.init(ctx)
+func (s *socket) read(ctx, reading context.Context) error {
+	ctx, err := s.init(ctx, reading)
 	if err != nil {
 		return err
 	}
@@ -165,7 +167,7 @@ func (s *socket) read(ctx context.Context) error {
 		defer s.closeAt(expires, &closure{closeForbidden, "Forbidden: the token has expired"})()
 	}
 	for {
-		m, err := s.next(ctx)
+		m, err := s.next(reading)
 		if err != nil {
 			return err
 		}
@@ -189,11 +191,11 @@ func (s *socket) read(ctx context.Context) error {
 }
 
 // init waits for connection_init, authenticates the client and acknowledges. Only pings may come before.
-func (s *socket) init(ctx context.Context) (context.Context, error) {
+func (s *socket) init(ctx, reading context.Context) (context.Context, error) {
 	deadline := time.Now().Add(s.door.config.Subscriptions.InitTimeout)
 	defer s.closeAt(deadline, &closure{closeInitTimeout, "Connection initialisation timeout"})()
 	for {
-		m, err := s.next(ctx)
+		m, err := s.next(reading)
 		if err != nil {
 			return nil, err
 		}
@@ -268,9 +270,9 @@ func initAuthorization(payload json.RawMessage) string {
 }
 
 // next reads one message.
-func (s *socket) next(ctx context.Context) (message, error) {
+func (s *socket) next(reading context.Context) (message, error) {
 	var m message
-	kind, text, err := s.conn.Read(context.WithoutCancel(ctx))
+	kind, text, err := s.conn.Read(reading)
 	if err != nil {
 		return m, err
 	}
