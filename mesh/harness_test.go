@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -16,8 +15,6 @@ import (
 
 	"github.com/portico-bff/portico/mesh"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // Methods of the service that the tests call: written by hand, so that the
 // package needs nobody's generated code.
