@@ -2,6 +2,7 @@ package schema_test
 
 import (
 	"context"
+	_ "embed"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -17,76 +18,9 @@ import (
 )
 
 // librarySDL binds the library with batches of every shape.
-const librarySDL = `
-type Query {
-  book(id: ID!): Book @grpc(method: "library.v1.Library/GetBook", input: {book_id: "{args.id}"})
-  books(first: Int, after: String, genre: Genre, tags: [String!], filter: FilterInput): BookPage!
-    @grpc(method: "library.v1.Library/ListBooks", input: {page_size: "{args.first}", page_token: "{args.after}"})
-  allBooks: [Book!] @grpc(method: "library.v1.Library/ListBooks", select: "books")
-  bookCount: Int @grpc(method: "library.v1.Library/ListBooks", select: "total")
-  author(id: ID!): Author @grpc(method: "library.v1.Library/BatchGetAuthors",
-    batch: {key: "{args.id}", into: "author_ids", results: "authors", match: "author_id"})
-  search(query: String!): [Hit] @grpc(method: "library.v1.Library/Search", select: "hits")
-}
-type Mutation {
-  touch(id: ID!): Boolean @grpc(method: "library.v1.Library/Touch", input: {book_id: "{args.id}"})
-  touchBook(id: ID!): Book! @grpc(method: "library.v1.Library/GetBook", input: {book_id: "{args.id}"})
-}
-type Subscription {
-  book(id: ID!): Book @grpc(method: "library.v1.Library/WatchBook", input: {book_id: "{args.id}"})
-}
-type BookPage { books: [Book!]! next: String @proto(field: "next_page_token", nullIfEmpty: true) total: Int! }
-type Book {
-  id: ID! @proto(field: "book_id")
-  title: String!
-  genre: Genre
-  author(locale: String): Author @grpc(method: "library.v1.Library/BatchGetAuthors", input: {locale: "{args.locale}"},
-    batch: {key: "{parent.author_id}", into: "author_ids", results: "authors", match: "author_id", max: 3})
-  editor: Author @grpc(method: "library.v1.Library/BatchGetAuthors",
-    batch: {key: "{parent.editor_id}", into: "author_ids", results: "authors", match: "author_id", max: 3})
-  sequelAuthors: [Author] @grpc(method: "library.v1.Library/BatchGetAuthors",
-    batch: {key: "{parent.sequel_author_ids}", into: "author_ids", results: "authors", match: "author_id", max: 3})
-  owner: Author @grpc(method: "library.v1.Library/GetAuthor", input: {author_id: "{parent.author_id}", locale: "en"})
-  reviews: [Review!]! @grpc(method: "library.v1.Library/BatchListReviews",
-    batch: {key: "{parent.book_id}", into: "book_ids", results: "reviews", match: "book_id"})
-  shelf: Shelf @grpc(method: "library.v1.Library/BatchGetShelves",
-    batch: {key: "{parent.shelf_id}", into: "shelf_ids", results: "shelves"})
-  copy: Copy @grpc(method: "library.v1.Library/BatchGetCopies",
-    batch: {key: {branch: "{parent.copy.branch}", number: "{parent.copy.number}"}, into: "keys", results: "copies"})
-  sameCopy: Copy @grpc(method: "library.v1.Library/BatchGetCopies",
-    batch: {key: "{parent.copy}", into: "keys", results: "copies", match: {branch: "branch", number: "number"}})
-  chapters: [Chapter!]!
-  next: Book
-}
-type Chapter {
-  title: String!
-  translator: Author @grpc(method: "library.v1.Library/BatchGetAuthors",
-    batch: {key: "{parent.translator_id}", into: "author_ids", results: "authors", match: "author_id", max: 3})
-  pages: [Page!]!
-}
-type Page {
-  number: Int!
-  illustrator: Author @grpc(method: "library.v1.Library/BatchGetAuthors",
-    batch: {key: "{parent.illustrator_id}", into: "author_ids", results: "authors", match: "author_id", max: 3})
-}
-type Author {
-  id: ID! @proto(field: "author_id")
-  name: String!
-  penName: String
-  agent: Author @grpc(method: "library.v1.Library/BatchGetAuthors",
-    batch: {key: "{parent.agent_id}", into: "author_ids", results: "authors", match: "author_id", max: 3})
-}
-type Review {
-  text: String!
-  author: Author! @grpc(method: "library.v1.Library/BatchGetAuthors",
-    batch: {key: "{parent.author_id}", into: "author_ids", results: "authors", match: "author_id", max: 3})
-}
-type Shelf { label: String! }
-type Copy { branch: String! number: Int! state: String! }
-enum Genre { NOVEL POETRY }
-input FilterInput { title: String genre: Genre since: DateTime }
-union Hit = Book | Author | Shelf
-`
+//
+//go:embed testdata/library.graphqls
+var librarySDL string
 
 func books(list ...string) handler {
 	return answer(`{"books": [` + strings.Join(list, ",") + `]}`)
