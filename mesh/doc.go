@@ -194,6 +194,18 @@
 // [Policy.Explain] says, without making a call, which rule would allow or deny it,
 // and which destination and route entry it would meet.
 //
+// [Mesh.Handler] gives counts and endpoints as JSON.
+//
+// # What it costs
+//
+// Beyond gRPC, with a route, a deadline, the budget, authorization and the expiry
+// check: about 0.9 microseconds and 8 allocations at the client, 0.15 microseconds
+// and none at the server (BenchmarkLayers, on two shared cores). A unary call over
+// loopback with mutual TLS takes 57 to 66 microseconds without the mesh and 3 to 6 more
+// with it. A minimal client is 13.4 MB stripped, 2.1 MB more than one of plain
+// gRPC. A TracerProvider costs extra: gRPC itself makes a dozen objects a call for
+// whoever watches.
+//
 // # What it does not do
 //
 // It is no HTTP proxy, and knows no TCP. Rules are about callers, methods and

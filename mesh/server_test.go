@@ -50,6 +50,41 @@ func TestPanic(t *testing.T) {
 	}
 }
 
+// A server built by hand is one of the mesh by its options, and the service's own
+// interceptors see no call that is denied.
+func TestServerOptions(t *testing.T) {
+	t.Parallel()
+	ca := newCA(t, "shop.test", time.Hour)
+	m := join(t, ca, "orders", mesh.Options{Policy: parsePolicy(t, allowing("portico"))})
+	var intercepted []string
+	s := grpc.NewServer(append([]grpc.ServerOption{grpc.ChainUnaryInterceptor(
+		func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+			id, ok := mesh.Peer(ctx)
+			if !ok {
+				t.Error("no peer")
+			}
+			intercepted = append(intercepted, id.String())
+			return handle(ctx, req)
+		},
+	)}, m.ServerOptions()...)...)
+	register(s, &echo{})
+	var n network
+	n.add("a:1", listen(t, &mesh.Server{Server: s}))
+	for _, name := range []string{"fleet", "portico"} {
+		conn := connect(t, join(t, ca, name, mesh.Options{}), &n, "static:///a:1", mesh.ExpectIdentity(orders))
+		_, err := call(t.Context(), conn, writeMethod, "x")
+		if want := map[string]codes.Code{"fleet": codes.PermissionDenied, "portico": codes.OK}[name]; status.Code(err) != want {
+			t.Errorf("%s: %v, want %v", name, err, want)
+		}
+	}
+	if len(intercepted) != 1 || intercepted[0] != portico {
+		t.Errorf("intercepted calls of %q", intercepted)
+	}
+	if id, ok := mesh.Peer(t.Context()); ok {
+		t.Errorf("a peer %v outside of any call", id)
+	}
+}
+
 // Draining tells balancers first, lets running calls end, and takes no new ones.
 func TestDrain(t *testing.T) {
 	t.Parallel()
