@@ -100,8 +100,10 @@ func (c *Clients) route(cl *client, services []string, d *Descriptors) error {
 	for i, s := range services {
 		path := []string{"services", strconv.Itoa(i)}
 		if d.Methods(s) == nil && !slices.Contains(d.Services(), s) {
-			errs = append(errs, &mistake.Mistake{Path: path, What: fmt.Sprintf("unknown service %q", s),
-				Expected: "a service of the descriptors", Nearest: nearest.Name(s, d.Services())})
+			errs = append(errs, &mistake.Mistake{
+				Path: path, What: fmt.Sprintf("unknown service %q", s),
+				Expected: "a service of the descriptors", Nearest: nearest.Name(s, d.Services()),
+			})
 			continue
 		}
 		if other, ok := c.byService[s]; ok {
@@ -126,12 +128,16 @@ func dial(cfg Config, mesh Dialer, opts []grpc.DialOption) (*grpc.ClientConn, er
 		))
 	switch cfg.TLS.Mode {
 	case TLSUnset:
-		return nil, &mistake.Mistake{Path: []string{"tls"}, What: "how to secure the connection is not said",
-			Expected: "{mesh: {identity: SPIFFE-ID}}, system, {ca: FILE, server_name: NAME} or none"}
+		return nil, &mistake.Mistake{
+			Path: []string{"tls"}, What: "how to secure the connection is not said",
+			Expected: "{mesh: {identity: SPIFFE-ID}}, system, {ca: FILE, server_name: NAME} or none",
+		}
 	case TLSMesh:
 		if _, err := spiffeid.FromString(cfg.TLS.Identity); err != nil {
-			return nil, &mistake.Mistake{Path: []string{"tls", "mesh", "identity"}, What: fmt.Sprintf("%q is no SPIFFE id: %v", cfg.TLS.Identity, err),
-				Expected: "one such as spiffe://shop.test/orders", Err: err}
+			return nil, &mistake.Mistake{
+				Path: []string{"tls", "mesh", "identity"}, What: fmt.Sprintf("%q is no SPIFFE id: %v", cfg.TLS.Identity, err),
+				Expected: "one such as spiffe://shop.test/orders", Err: err,
+			}
 		}
 		if mesh == nil {
 			return nil, &mistake.Mistake{Path: []string{"tls", "mesh"}, What: "no mesh is configured", Expected: "a section mesh with an identity"}

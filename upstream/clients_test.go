@@ -229,7 +229,7 @@ func TestServerStream(t *testing.T) {
 		if h, err := s.Header(); err != nil || h.Get("x-header")[0] != "h" {
 			t.Fatalf("got %v, %v", h, err)
 		}
-		var notes string
+		var notes strings.Builder
 		for {
 			var msg []byte
 			if msg, err = s.Recv(); err != nil {
@@ -239,10 +239,10 @@ func TestServerStream(t *testing.T) {
 			if err := proto.Unmarshal(msg, &order); err != nil {
 				t.Fatal(err)
 			}
-			notes += order.GetNote()
+			notes.WriteString(order.GetNote())
 		}
-		if notes != "123" || (tc.end == codes.OK) != errors.Is(err, io.EOF) || tc.end != codes.OK && status.Code(err) != tc.end {
-			t.Errorf("%s: got %q, %v", tc.id, notes, err)
+		if notes.String() != "123" || (tc.end == codes.OK) != errors.Is(err, io.EOF) || tc.end != codes.OK && status.Code(err) != tc.end {
+			t.Errorf("%s: got %q, %v", tc.id, notes.String(), err)
 		}
 		if s.Trailer().Get("x-trailer")[0] != "t" {
 			t.Errorf("got %v", s.Trailer())
@@ -350,7 +350,7 @@ func TestTLSWithCA(t *testing.T) {
 	web.StartTLS()
 	defer web.Close()
 	cert := web.TLS.Certificates[0]
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	lis, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -403,23 +403,35 @@ func TestNewClientsMistakes(t *testing.T) {
 		want []string
 	}{
 		{"nothing given", map[string]upstream.Config{"a": {}}, []string{"a.services: no services", "a.target: no target"}},
-		{"unknown service", map[string]upstream.Config{"a": with(func(c *upstream.Config) { c.Services = []string{"shop.orders.v1.OrderServise"} })},
-			[]string{`a.services.0: unknown service "shop.orders.v1.OrderServise", expected a service of the descriptors, did you mean "shop.orders.v1.OrderService"?`}},
+		{
+			"unknown service",
+			map[string]upstream.Config{"a": with(func(c *upstream.Config) { c.Services = []string{"shop.orders.v1.OrderServise"} })},
+			[]string{`a.services.0: unknown service "shop.orders.v1.OrderServise", expected a service of the descriptors, did you mean "shop.orders.v1.OrderService"?`},
+		},
 		{"service twice", map[string]upstream.Config{"a": good, "b": good}, []string{`b.services.0: the service "shop.orders.v1.OrderService" is already behind the upstream "a"`}},
 		{"no tls", map[string]upstream.Config{"a": with(func(c *upstream.Config) { c.TLS = upstream.TLS{} })}, []string{"a.tls: how to secure the connection is not said"}},
 		{"no mesh", map[string]upstream.Config{"a": with(func(c *upstream.Config) {
 			c.TLS = upstream.TLS{Mode: upstream.TLSMesh, Identity: "spiffe://shop.test/orders"}
 		})}, []string{"a.tls.mesh: no mesh is configured"}},
-		{"bad identity", map[string]upstream.Config{"a": with(func(c *upstream.Config) { c.TLS = upstream.TLS{Mode: upstream.TLSMesh, Identity: "orders"} })},
-			[]string{`a.tls.mesh.identity: "orders" is no SPIFFE id`}},
-		{"no CA file", map[string]upstream.Config{"a": with(func(c *upstream.Config) { c.TLS = upstream.TLS{Mode: upstream.TLSFile, CA: "nope.pem"} })},
-			[]string{"a.tls.ca: cannot read the certificate authorities: open nope.pem"}},
+		{
+			"bad identity",
+			map[string]upstream.Config{"a": with(func(c *upstream.Config) { c.TLS = upstream.TLS{Mode: upstream.TLSMesh, Identity: "orders"} })},
+			[]string{`a.tls.mesh.identity: "orders" is no SPIFFE id`},
+		},
+		{
+			"no CA file",
+			map[string]upstream.Config{"a": with(func(c *upstream.Config) { c.TLS = upstream.TLS{Mode: upstream.TLSFile, CA: "nope.pem"} })},
+			[]string{"a.tls.ca: cannot read the certificate authorities: open nope.pem"},
+		},
 		{"no CA", map[string]upstream.Config{"a": with(func(c *upstream.Config) {
 			c.TLS = upstream.TLS{Mode: upstream.TLSFile, CA: writeFile(t, "x.pem", []byte("x"))}
 		})}, []string{"holds no certificate in PEM"}},
 		{"bad target", map[string]upstream.Config{"a": with(func(c *upstream.Config) { c.Target = "\x7f" })}, []string{"a.target: "}},
-		{"negative", map[string]upstream.Config{"a": with(func(c *upstream.Config) { c.Timeout, c.MaxMessage = -1, -1 })},
-			[]string{"a.timeout: the timeout is negative", "a.max_message: the size is out of range"}},
+		{
+			"negative",
+			map[string]upstream.Config{"a": with(func(c *upstream.Config) { c.Timeout, c.MaxMessage = -1, -1 })},
+			[]string{"a.timeout: the timeout is negative", "a.max_message: the size is out of range"},
+		},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {

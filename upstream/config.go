@@ -24,7 +24,7 @@ type Config struct {
 	// Streams last as long as their client.
 	Timeout time.Duration `yaml:"timeout" json:"timeout,omitempty" jsonschema:"type=string,default=10s" jsonschema_description:"The longest time that a unary call may take."`
 	// Headers are the headers that go to this upstream besides Portico's own.
-	Headers Headers `yaml:"headers" json:"headers,omitempty" jsonschema_description:"Headers that go to this upstream."`
+	Headers Headers `yaml:"headers" json:"headers,omitzero" jsonschema_description:"Headers that go to this upstream."`
 	// MaxMessage bounds the size of one message in both directions; 16MiB if zero.
 	MaxMessage unit.Bytes `yaml:"max_message" json:"max_message,omitempty" jsonschema:"type=string,default=16MiB" jsonschema_description:"Bound on the size of one message."`
 }

@@ -38,11 +38,11 @@ func method(tb testing.TB, d *upstream.Descriptors, name string) *upstream.Metho
 // file makes a small file with one message, and a service that takes it.
 func file(name, pkg, message, field string, imports ...string) *descriptorpb.FileDescriptorProto {
 	return &descriptorpb.FileDescriptorProto{
-		Name: proto.String(name), Package: proto.String(pkg), Syntax: proto.String("proto3"), Dependency: imports,
+		Name: new(name), Package: new(pkg), Syntax: new("proto3"), Dependency: imports,
 		MessageType: []*descriptorpb.DescriptorProto{{
-			Name: proto.String(message),
+			Name: new(message),
 			Field: []*descriptorpb.FieldDescriptorProto{{
-				Name: proto.String(field), JsonName: proto.String(field), Number: proto.Int32(1),
+				Name: new(field), JsonName: new(field), Number: new(int32(1)),
 				Label: descriptorpb.FieldDescriptorProto_LABEL_OPTIONAL.Enum(),
 				Type:  descriptorpb.FieldDescriptorProto_TYPE_STRING.Enum(),
 			}},
@@ -150,8 +150,11 @@ func TestLoadMistakes(t *testing.T) {
 		{"same symbol", []upstream.DescriptorSource{
 			{Set: writeSet(t, "one.binpb", a)}, {Set: writeSet(t, "two.binpb", file("other.proto", "a", "A", "name"))},
 		}, []string{`declare "a.A" twice, in the files "a.proto" and "other.proto"`}},
-		{"missing import", []upstream.DescriptorSource{{Set: writeSet(t, "b.binpb", file("b.proto", "b", "B", "name", "nope.proto"))}},
-			[]string{`"b.proto" imports "nope.proto", which is in no set`}},
+		{
+			"missing import",
+			[]upstream.DescriptorSource{{Set: writeSet(t, "b.binpb", file("b.proto", "b", "B", "name", "nope.proto"))}},
+			[]string{`"b.proto" imports "nope.proto", which is in no set`},
+		},
 		{"import loop", []upstream.DescriptorSource{{Set: writeSet(t, "l.binpb", loop)}}, []string{`"loop.proto" imports itself`}},
 		{"several", []upstream.DescriptorSource{{Set: "missing1"}, {Set: "missing2"}}, []string{"0.set", "1.set"}},
 	}

@@ -68,8 +68,10 @@ func (t *TLS) UnmarshalYAML(decode func(any) error) error {
 			*t = TLS{Mode: TLSNone}
 			return nil
 		}
-		return &mistake.Mistake{What: fmt.Sprintf("unknown kind of TLS %q", v), Expected: forms,
-			Nearest: nearest.Name(v, []string{"system", "none"})}
+		return &mistake.Mistake{
+			What: fmt.Sprintf("unknown kind of TLS %q", v), Expected: forms,
+			Nearest: nearest.Name(v, []string{"system", "none"}),
+		}
 	case map[string]any:
 		return t.fromMap(v)
 	}
@@ -99,8 +101,10 @@ func onlyKeys(m map[string]any, allowed ...string) error {
 	var errs []error
 	for key := range m {
 		if !slices.Contains(allowed, key) {
-			errs = append(errs, &mistake.Mistake{Path: []string{key}, Key: true, What: fmt.Sprintf("unknown key %q", key),
-				Nearest: nearest.Name(key, allowed)})
+			errs = append(errs, &mistake.Mistake{
+				Path: []string{key}, Key: true, What: fmt.Sprintf("unknown key %q", key),
+				Nearest: nearest.Name(key, allowed),
+			})
 		}
 	}
 	return errors.Join(errs...)

@@ -28,7 +28,7 @@ func TestConfigYAML(t *testing.T) {
 		{text: `{mesh: {identity: "spiffe://shop.test/orders"}}`, want: upstream.TLS{Mode: upstream.TLSMesh, Identity: "spiffe://shop.test/orders"}},
 		{text: `{ca: ca.pem, server_name: orders}`, want: upstream.TLS{Mode: upstream.TLSFile, CA: "ca.pem", ServerName: "orders"}},
 		{text: `{ca: ca.pem}`, want: upstream.TLS{Mode: upstream.TLSFile, CA: "ca.pem"}},
-		{text: "sytem", err: `did you mean "system"?`},
+		{text: "sistem", err: `did you mean "system"?`},
 		{text: "3", err: "is no kind of TLS"},
 		{text: "{mesh: true}", err: "no identity is given"},
 		{text: "{mesh: {identity: x, indentity: y}}", err: `unknown key "indentity", did you mean "identity"?`},

@@ -70,8 +70,9 @@ func renderer(tb testing.TB, md protoreflect.MessageDescriptor, fields string) *
 // fiveFields are the five fields of an order that a list shows.
 const fiveFields = "orderId,state,total,createTime,customerId"
 
-// contenders runs ours against protojson over generated code.
+// benchRender runs ours against protojson over generated code.
 func benchRender(b *testing.B, m proto.Message, r *wire.Renderer) {
+	b.Helper()
 	msg := marshal(b, m)
 	b.Run("wire", func(b *testing.B) {
 		b.ReportAllocs()

@@ -100,13 +100,19 @@ func TestMergedMessage(t *testing.T) {
 		msg, want []byte
 		json      string
 	}{
-		{"pieces", bytes.Join([][]byte{sub("recursive_message", 8, 1), sub("recursive_message", 16, 2)}, nil),
-			sub("recursive_message", 8, 1, 16, 2), `{"recursiveMessage":{"optionalInt32":1,"optionalInt64":"2"}}`},
+		{
+			"pieces", bytes.Join([][]byte{sub("recursive_message", 8, 1), sub("recursive_message", 16, 2)}, nil),
+			sub("recursive_message", 8, 1, 16, 2), `{"recursiveMessage":{"optionalInt32":1,"optionalInt64":"2"}}`,
+		},
 		{"oneof", bytes.Join([][]byte{sub("oneof_nested_message", 8, 1), uint32Of}, nil), uint32Of, `{"oneofUint32":7}`},
-		{"oneof and back", bytes.Join([][]byte{sub("oneof_nested_message", 8, 1), uint32Of, sub("oneof_nested_message", 18, 0)}, nil),
-			sub("oneof_nested_message", 18, 0), `{"oneofNestedMessage":{"corecursive":{}}}`},
-		{"packed and not", bytes.Join([][]byte{sub("packed_int32", 1, 2), append(protowire.AppendTag(nil, num("packed_int32"), protowire.VarintType), 3)}, nil),
-			sub("packed_int32", 1, 2, 3), `{"packedInt32":[1,2,3]}`},
+		{
+			"oneof and back", bytes.Join([][]byte{sub("oneof_nested_message", 8, 1), uint32Of, sub("oneof_nested_message", 18, 0)}, nil),
+			sub("oneof_nested_message", 18, 0), `{"oneofNestedMessage":{"corecursive":{}}}`,
+		},
+		{
+			"packed and not", bytes.Join([][]byte{sub("packed_int32", 1, 2), append(protowire.AppendTag(nil, num("packed_int32"), protowire.VarintType), 3)}, nil),
+			sub("packed_int32", 1, 2, 3), `{"packedInt32":[1,2,3]}`,
+		},
 		{"empty packed", sub("packed_int32"), []byte{}, `{}`},
 	} {
 		got, err := c.Append([]byte{}, tc.msg)

@@ -114,7 +114,7 @@ func jsonSeeds() []string {
 }
 
 // laxExponent is a number with an exponent without digits, which protojson takes for an integer and RFC 8259 forbids.
-var laxExponent = regexp.MustCompile(`[0-9][eE][+-]?([^0-9+-]|$)`) //nolint:gochecknoglobals // a constant
+var laxExponent = regexp.MustCompile(`[0-9][eE][+-]?([^0-9+-]|$)`)
 
 // FuzzParse: a text is accepted if and only if protojson accepts it, the result means the same, is canonical, and an
 // error points into the text.
@@ -260,7 +260,7 @@ func randomField(r *rand.Rand, b []byte, fd protoreflect.FieldDescriptor, depth 
 // wireSeeds adds random messages, and some of JSON.
 func wireSeeds(f *testing.F, w *world) {
 	f.Helper()
-	r := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // reproducible on purpose
+	r := rand.New(rand.NewPCG(1, 2))
 	for i, md := range w.roots {
 		for range 40 {
 			f.Add(byte(i), randomWire(r, md, 4))

@@ -43,7 +43,7 @@ func randomSelection(r *rand.Rand, md protoreflect.MessageDescriptor, depth int)
 }
 
 // FuzzRender: the JSON of any bytes is what protojson makes of them, or an error if protojson has one; that of a
-// selection is the same projection of it.
+// selection is the same projection of it, whether or not the wire format was projected before.
 func FuzzRender(f *testing.F) {
 	w := loadWorld(f)
 	wireSeeds(f, w)
@@ -56,9 +56,10 @@ func FuzzRender(f *testing.F) {
 	type selected struct {
 		sel *wire.Selection
 		r   *wire.Renderer
+		p   *wire.Projector
 	}
 	selections := make([][]selected, len(w.roots))
-	random := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // reproducible on purpose
+	random := rand.New(rand.NewPCG(3, 4))
 	for i, md := range w.roots {
 		for _, o := range options {
 			r, err := wire.NewRenderer(md, nil, o)
@@ -73,7 +74,11 @@ func FuzzRender(f *testing.F) {
 			if err != nil {
 				f.Fatal(err)
 			}
-			selections[i] = append(selections[i], selected{sel, r})
+			p, err := wire.NewProjector(md, sel)
+			if err != nil {
+				f.Fatal(err)
+			}
+			selections[i] = append(selections[i], selected{sel, r, p})
 		}
 	}
 	f.Fuzz(func(t *testing.T, root byte, msg []byte) {
@@ -109,6 +114,13 @@ func FuzzRender(f *testing.F) {
 			got, err := s.r.Append([]byte("x"), msg)
 			if err != nil || string(got) != "x"+string(want) {
 				t.Fatalf("%x: selection %d\ngot  %s (%v)\nwant %s", msg, j, got, err, want)
+			}
+			projected, err := s.p.Append(nil, msg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err = s.r.Append(nil, projected); err != nil || !bytes.Equal(got, want) {
+				t.Fatalf("%x: selection %d of %x\ngot  %s (%v)\nwant %s", msg, j, projected, got, err, want)
 			}
 		}
 	})

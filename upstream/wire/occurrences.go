@@ -2,6 +2,7 @@ package wire
 
 import (
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -54,14 +55,7 @@ func (s *step) value(b []byte) (Value, int) {
 }
 
 // clears reports whether an occurrence of field num replaces what was found before.
-func (s *step) clears(num protowire.Number) bool {
-	for _, n := range s.siblings {
-		if n == num {
-			return true
-		}
-	}
-	return false
-}
+func (s *step) clears(num protowire.Number) bool { return slices.Contains(s.siblings, num) }
 
 // packed calls yield for each value in a packed field's content.
 func (s *step) packed(b []byte, yield func(Value) bool) (more, ok bool) {

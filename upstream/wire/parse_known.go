@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // Ranges of the well-known types of time.
@@ -447,7 +446,7 @@ func (s *parse) anyValue(l *layout, depth int) *SyntaxError {
 		}
 	}
 	if !found && l.md.FullName() != "google.protobuf.Empty" {
-		return &SyntaxError{Found: `an object without "value"`, Expected: "the value of a " + string(protoreflect.FullName(l.md.FullName())), Offset: begin}
+		return &SyntaxError{Found: `an object without "value"`, Expected: "the value of a " + string(l.md.FullName()), Offset: begin}
 	}
 	return nil
 }

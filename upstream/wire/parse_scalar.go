@@ -198,10 +198,11 @@ func (s *parse) float(k protoreflect.Kind, c byte) (uint64, bool, *SyntaxError) 
 	if !ok || err != nil {
 		return 0, false, err
 	}
-	f, special := 0.0, false
 	if quoted {
-		f, special = notFinite(b)
-		if !special && (len(b) == 0 || numberLen(b) != len(b)) {
+		if f, ok := notFinite(b); ok {
+			return floatBits(k, f), true, nil
+		}
+		if len(b) == 0 || numberLen(b) != len(b) {
 			return 0, false, nil
 		}
 	}
@@ -209,16 +210,16 @@ func (s *parse) float(k protoreflect.Kind, c byte) (uint64, bool, *SyntaxError) 
 	if k == protoreflect.FloatKind {
 		width = 32
 	}
-	if !special {
-		var err error
-		if f, err = strconv.ParseFloat(string(b), width); err != nil {
-			return 0, false, nil
-		}
+	f, wrong := strconv.ParseFloat(string(b), width)
+	return floatBits(k, f), wrong == nil, nil
+}
+
+// floatBits returns the IEEE 754 bits of a float of a kind.
+func floatBits(k protoreflect.Kind, f float64) uint64 {
+	if k == protoreflect.FloatKind {
+		return uint64(math.Float32bits(float32(f)))
 	}
-	if width == 32 {
-		return uint64(math.Float32bits(float32(f))), true, nil
-	}
-	return math.Float64bits(f), true, nil
+	return math.Float64bits(f)
 }
 
 // notFinite reads the names of the values that JSON numbers cannot express.

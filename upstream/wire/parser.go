@@ -297,26 +297,21 @@ func (s *parse) value(f *field, depth int) (bool, *SyntaxError) {
 func (s *parse) single(f *field, depth int) (present, zero bool, err *SyntaxError) {
 	start := len(s.out)
 	s.out = protowire.AppendVarint(s.out, f.tag)
-	switch f.kind {
-	case protoreflect.MessageKind:
-		at := s.begin()
-		if err := s.message(f.msg, depth); err != nil {
-			return false, false, err
+	if f.msg == nil {
+		if present, zero, err = s.scalar(f); !present {
+			s.out = s.out[:start]
 		}
-		s.end(at)
-		return true, false, nil
-	case protoreflect.GroupKind:
-		if err := s.message(f.msg, depth); err != nil {
-			return false, false, err
-		}
+		return present, zero, err
+	}
+	if f.wire == protowire.StartGroupType {
+		err = s.message(f.msg, depth)
 		s.out = protowire.AppendTag(s.out, f.num, protowire.EndGroupType)
-		return true, false, nil
+		return err == nil, false, err
 	}
-	present, zero, err = s.scalar(f)
-	if !present {
-		s.out = s.out[:start]
-	}
-	return present, zero, err
+	at := s.begin()
+	err = s.message(f.msg, depth)
+	s.end(at)
+	return err == nil, false, err
 }
 
 // array reads a repeated field.

@@ -34,13 +34,18 @@ func TestSyntaxErrors(t *testing.T) {
 		{`{"optionalBool":1}`, wire.SyntaxError{Pointer: "/optionalBool", Expected: "true or false", Found: "1", Offset: 16}},
 		{`{"optionalString":7}`, wire.SyntaxError{Pointer: "/optionalString", Expected: "a string", Found: "7", Offset: 18}},
 		{`{"optionalBytes":"%"}`, wire.SyntaxError{Pointer: "/optionalBytes", Expected: "a string in base64", Found: `"%"`, Offset: 17}},
-		{`{"optionalNestedEnum":"BAX"}`, wire.SyntaxError{Pointer: "/optionalNestedEnum",
-			Expected: "a value of protobuf_test_messages.proto3.TestAllTypesProto3.NestedEnum", Found: `"BAX"`, Nearest: "BAR", Offset: 22}},
+		{`{"optionalNestedEnum":"BAX"}`, wire.SyntaxError{
+			Pointer:  "/optionalNestedEnum",
+			Expected: "a value of protobuf_test_messages.proto3.TestAllTypesProto3.NestedEnum", Found: `"BAX"`, Nearest: "BAR", Offset: 22,
+		}},
 		{`{"repeatedNestedMessage":[{},{"corecursive":{"mapStringNestedMessage":{"a/b~c":{"a":[]}}}}]}`, wire.SyntaxError{
 			Pointer:  "/repeatedNestedMessage/1/corecursive/mapStringNestedMessage/a~1b~0c/a",
-			Expected: "an integer from -2147483648 to 2147483647", Found: "an array", Offset: 84}},
-		{`{"mapInt32Int32":{"1":1,"x":1}}`, wire.SyntaxError{Pointer: "/mapInt32Int32/x",
-			Expected: "a key that is an integer from -2147483648 to 2147483647", Found: `the key "x"`, Offset: 24}},
+			Expected: "an integer from -2147483648 to 2147483647", Found: "an array", Offset: 84,
+		}},
+		{`{"mapInt32Int32":{"1":1,"x":1}}`, wire.SyntaxError{
+			Pointer:  "/mapInt32Int32/x",
+			Expected: "a key that is an integer from -2147483648 to 2147483647", Found: `the key "x"`, Offset: 24,
+		}},
 		{`{"mapStringString":{"a":"","b":"","a":""}}`, wire.SyntaxError{Pointer: "/mapStringString/a", Found: "a key that was given before", Offset: 34}},
 		{`{"optionalTimestamp":"yesterday"}`, wire.SyntaxError{Pointer: "/optionalTimestamp", Expected: "a time such as 2006-01-02T15:04:05Z", Found: `"yesterday"`, Offset: 21}},
 		{`{"optionalDuration":1}`, wire.SyntaxError{Pointer: "/optionalDuration", Expected: "a duration in seconds such as 1.5s", Found: "1", Offset: 20}},

@@ -56,8 +56,10 @@ func resolvePath(md protoreflect.MessageDescriptor, path string) ([]protoreflect
 	for i, name := range parts {
 		fd := fieldByAnyName(md, name)
 		if fd == nil {
-			return nil, &PathError{Path: path, Message: md.FullName(), Name: name, What: fmt.Sprintf("has no field %q", name),
-				Nearest: nearest.Name(name, names(md))}
+			return nil, &PathError{
+				Path: path, Message: md.FullName(), Name: name, What: fmt.Sprintf("has no field %q", name),
+				Nearest: nearest.Name(name, names(md)),
+			}
 		}
 		fields = append(fields, fd)
 		if i == len(parts)-1 {

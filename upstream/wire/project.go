@@ -8,24 +8,30 @@ import (
 // Projector copies the selected fields of messages of one type, in wire format. It is immutable and safe for concurrent
 // use.
 type Projector struct {
-	fields map[protowire.Number]*projected
+	fields map[protowire.Number]*projected // nil copies everything
 }
 
-// projected is a selected field; sub is nil if it is copied whole.
+// projected is a field that is selected, or that is not but whose oneof has a selected member, which it may replace.
 type projected struct {
 	step
-	isMap bool
-	sub   *Projector
+	dropped bool
+	oneof   int        // its oneof plus one; 0 if none
+	sub     *Projector // of messages; nil if they are copied whole
+	entry   *Projector // of the entries of maps
 }
 
-// NewProjector compiles a projector.
+// NewProjector compiles a projector of the selected fields of md, all of them if sel is nil.
 func NewProjector(md protoreflect.MessageDescriptor, sel *Selection) (*Projector, error) {
 	if err := checkSelection(md, sel); err != nil {
 		return nil, err
 	}
+	if sel == nil {
+		return new(Projector), nil
+	}
 	return newProjector(md, sel), nil
 }
 
+// newProjector returns nil if everything is selected.
 func newProjector(md protoreflect.MessageDescriptor, sel *Selection) *Projector {
 	if sel == nil {
 		return nil
@@ -36,14 +42,36 @@ func newProjector(md protoreflect.MessageDescriptor, sel *Selection) *Projector 
 		add(merged, f.Name, cloneSelection(f.Sub))
 	}
 	for _, f := range merged.Fields {
-		fd := md.Fields().ByName(f.Name)
-		field := &projected{step: newStep(fd), isMap: fd.IsMap()}
-		if child := selectable(fd); child != nil {
-			field.sub = newProjector(child, f.Sub)
+		p.selected(md.Fields().ByName(f.Name), f.Sub)
+	}
+	for i := range md.Fields().Len() {
+		fd := md.Fields().Get(i)
+		s := newStep(fd)
+		for _, n := range s.siblings {
+			if other := p.fields[n]; other != nil && !other.dropped && p.fields[s.num] == nil {
+				p.fields[s.num] = &projected{step: s, dropped: true, oneof: other.oneof}
+			}
 		}
-		p.fields[fd.Number()] = field
 	}
 	return p
+}
+
+// selected adds a selected field.
+func (p *Projector) selected(fd protoreflect.FieldDescriptor, sub *Selection) {
+	f := &projected{step: newStep(fd)}
+	if len(f.siblings) > 0 {
+		f.oneof = fd.ContainingOneof().Index() + 1
+	}
+	if child := selectable(fd); child != nil {
+		f.sub = newProjector(child, sub)
+	}
+	if fd.IsMap() && f.sub != nil {
+		f.entry = &Projector{fields: map[protowire.Number]*projected{
+			1: {step: newStep(fd.MapKey())},
+			2: {step: newStep(fd.MapValue()), sub: f.sub},
+		}}
+	}
+	p.fields[fd.Number()] = f
 }
 
 // cloneSelection copies a selection, so that merging does not change the caller's.
@@ -61,41 +89,73 @@ func cloneSelection(s *Selection) *Selection {
 // Append appends the selected fields of msg to dst, in the order in which they stand there. A malformed message is an
 // error that wraps [ErrInvalid].
 func (p *Projector) Append(dst, msg []byte) ([]byte, error) {
-	if p == nil {
+	if p.fields == nil {
 		return append(dst, msg...), nil
 	}
-	for len(msg) > 0 {
-		num, typ, n := protowire.ConsumeTag(msg)
-		if n < 0 {
-			return dst, errTruncated()
-		}
-		m := protowire.ConsumeFieldValue(num, typ, msg[n:])
-		if m < 0 {
-			return dst, errTruncated()
-		}
-		if f := p.fields[num]; f != nil {
-			var err error
-			if dst, err = f.append(dst, msg[:n], msg[n:n+m], typ); err != nil {
-				return dst, err
-			}
-		}
-		msg = msg[n+m:]
+	mark := len(dst)
+	dst, replaced, err := p.pass(dst, msg, nil)
+	if err != nil || len(replaced) == 0 {
+		return dst, err
 	}
-	return dst, nil
+	dst, _, err = p.pass(dst[:mark], msg, replaced)
+	return dst, err
 }
 
+// pass copies the selected fields once. replaced says for a oneof up to where in msg other members than the selected
+// ones have replaced these; what it returns is the same as far as it was found to matter.
+func (p *Projector) pass(dst, msg []byte, replaced map[int]int) (out []byte, found map[int]int, err error) {
+	var written map[int]bool
+	for at := 0; at < len(msg); {
+		num, typ, n := protowire.ConsumeTag(msg[at:])
+		if n < 0 || num > protowire.MaxValidNumber {
+			return dst, nil, errTruncated()
+		}
+		m := protowire.ConsumeFieldValue(num, typ, msg[at+n:])
+		if m < 0 {
+			return dst, nil, errTruncated()
+		}
+		start, value := at, at+n
+		at += n + m
+		f := p.fields[num]
+		switch {
+		case f == nil:
+		case f.dropped:
+			if typ == f.wire && written[f.oneof] {
+				if found == nil {
+					found = map[int]int{}
+				}
+				found[f.oneof] = start
+			}
+		case f.oneof > 0 && start < replaced[f.oneof]:
+		default:
+			if f.oneof > 0 {
+				if written == nil {
+					written = map[int]bool{}
+				}
+				written[f.oneof] = true
+			}
+			if dst, err = f.append(dst, msg[start:value], msg[value:at], typ); err != nil {
+				return dst, nil, err
+			}
+		}
+	}
+	return dst, found, nil
+}
+
+// append copies a field, or what is selected of it.
 func (f *projected) append(dst, tag, value []byte, typ protowire.Type) ([]byte, error) {
-	if f.sub == nil || typ != f.wire {
+	within := f.sub
+	if f.entry != nil {
+		within = f.entry
+	}
+	if within == nil || typ != f.wire {
 		return append(append(dst, tag...), value...), nil
 	}
 	v, n := f.value(value)
 	if n < 0 {
 		return dst, errTruncated()
 	}
-	if f.isMap {
-		return f.appendEntry(append(dst, tag...), v.raw)
-	}
-	inner, err := f.sub.Append(nil, v.raw)
+	inner, err := within.Append(nil, v.raw)
 	if err != nil {
 		return dst, err
 	}
@@ -104,15 +164,4 @@ func (f *projected) append(dst, tag, value []byte, typ protowire.Type) ([]byte, 
 		return protowire.AppendBytes(dst, inner), nil
 	}
 	return protowire.AppendTag(append(dst, inner...), f.num, protowire.EndGroupType), nil
-}
-
-// appendEntry copies a map entry with the projection of its value.
-func (f *projected) appendEntry(dst, entry []byte) ([]byte, error) {
-	value := &projected{step: newStep(f.fd.MapValue()), sub: f.sub}
-	p := Projector{fields: map[protowire.Number]*projected{1: {step: newStep(f.fd.MapKey())}, 2: value}}
-	inner, err := p.Append(nil, entry)
-	if err != nil {
-		return dst, err
-	}
-	return protowire.AppendBytes(dst, inner), nil
 }

@@ -123,16 +123,19 @@ func TestBadSelection(t *testing.T) {
 func TestSelectionOrderAndAliases(t *testing.T) {
 	t.Parallel()
 	sel := &wire.Selection{Fields: []wire.Selected{
-		{Name: "note", As: "text"}, {Name: "order_id"}, {Name: "note"},
+		{Name: "note", As: "text"},
+		{Name: "order_id"},
+		{Name: "note"},
 		{Name: "total", Sub: &wire.Selection{Fields: []wire.Selected{{Name: "minor_units", As: "cents"}}}},
-		{Name: "labels"}, {Name: "items", Sub: &wire.Selection{}},
+		{Name: "labels"},
+		{Name: "items", Sub: &wire.Selection{}},
 	}}
 	r, err := wire.NewRenderer(orderType(), sel, wire.RenderOptions{NumericInt64: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	o := sampleOrder(1)
-	o.Items = o.Items[:2]
+	o.Items = o.GetItems()[:2]
 	o.Note = "n"
 	got, err := r.Append([]byte("data: "), marshal(t, o))
 	const want = `data: {"text":"n","orderId":"ord-0000000001","note":"n","total":{"cents":12345},` +

@@ -193,8 +193,10 @@ func (r *SlowRenderer) single(dst []byte, fd protoreflect.FieldDescriptor, v pro
 }
 
 func (r *SlowRenderer) plain(dst []byte, m protoreflect.Message) ([]byte, error) {
-	b, err := protojson.MarshalOptions{AllowPartial: true, EmitDefaultValues: r.O.EmitDefaults, UseProtoNames: r.O.ProtoNames,
-		UseEnumNumbers: r.O.NumericEnums, Resolver: r.O.Resolver}.Marshal(m.Interface())
+	b, err := protojson.MarshalOptions{
+		AllowPartial: true, EmitDefaultValues: r.O.EmitDefaults, UseProtoNames: r.O.ProtoNames,
+		UseEnumNumbers: r.O.NumericEnums, Resolver: r.O.Resolver,
+	}.Marshal(m.Interface())
 	if err != nil {
 		return dst, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}

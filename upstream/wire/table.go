@@ -90,7 +90,7 @@ func (t *Table) Scan(msg []byte, slots []Span) error {
 			continue
 		}
 		s, span := &t.steps[i], &slots[i]
-		m := 0
+		var m int
 		if typ == s.wire {
 			var v Value
 			if v, m = s.value(rest); m >= 0 {

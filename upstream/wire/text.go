@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -122,10 +121,10 @@ func textNumber(k protoreflect.Kind, text string) (uint64, error) {
 	switch k {
 	case protoreflect.FloatKind:
 		f, err := textFloat(text, 32)
-		return uint64(math.Float32bits(float32(f))), err
+		return floatBits(k, f), err
 	case protoreflect.DoubleKind:
 		f, err := textFloat(text, 64)
-		return math.Float64bits(f), err
+		return floatBits(k, f), err
 	case protoreflect.Uint32Kind, protoreflect.Fixed32Kind:
 		return strconv.ParseUint(text, 10, 32)
 	case protoreflect.Uint64Kind, protoreflect.Fixed64Kind:
