@@ -60,3 +60,12 @@ func (b *timedBody) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// passes reports whether an error of a body is fit for who reads it as it is: it has broken a limit.
+func passes(err error) bool {
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return true
+	}
+	_, ok := errors.AsType[*fault.Error](err)
+	return ok
+}

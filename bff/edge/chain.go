@@ -53,6 +53,7 @@ func Chain(cfg Config, o Options) []func(http.Handler) http.Handler {
 		identified(o.Door),
 		observed(o.Logger, newMetrics(o.Metrics), o.Tracer.Tracer("github.com/portico-bff/portico/bff/edge")),
 		recovered(o.Logger),
+		compressed,
 		guarded,
 	}
 	if cfg.CORS != nil {
@@ -61,5 +62,5 @@ func Chain(cfg Config, o Options) []func(http.Handler) http.Handler {
 	} else {
 		chain = append(chain, sameSite(nil))
 	}
-	return append(chain, bounded(int64(cfg.Body), cfg.ReadTimeout), admitted(o.Core))
+	return append(chain, bounded(int64(cfg.Body), cfg.ReadTimeout), admitted(o.Core), decompressed(int64(cfg.Body)))
 }

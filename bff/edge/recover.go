@@ -32,7 +32,7 @@ func recovered(logger *slog.Logger) func(http.Handler) http.Handler {
 				f := fault.New(codes.Internal, "", fault.WithCause(fmt.Errorf("panic: %v", v)))
 				rec := record.FromContext(r.Context())
 				rec.Code, rec.Err = f.Code, f
-				if begun, ok := w.(*responseWriter); ok && begun.status != 0 {
+				if begun, ok := w.(*responseWriter); ok && begun.status != 0 { // observed stands right before this
 					panic(http.ErrAbortHandler) //nolint:forbidigo // the client must not take half an answer for a whole one
 				}
 				fault.WriteProblem(w, r, f)

@@ -171,7 +171,8 @@ func (s *streamWriter) begin(md metadata.MD) {
 	h := s.w.Header()
 	passHeaders(h, md)
 	h.Set("Content-Type", s.form.contentType())
-	h.Set("Cache-Control", "no-store")
+	// A compressor on the way would hold messages back.
+	h.Set("Cache-Control", "no-store, no-transform")
 	// Proxies of the nginx kind hold answers back otherwise.
 	h.Set("X-Accel-Buffering", "no")
 	s.w.WriteHeader(http.StatusOK)
