@@ -128,19 +128,24 @@ func newMerger() *merger {
 
 func (m *merger) add(err error) { m.mistakes = append(m.mistakes, err) }
 
-// set adds the files of one set.
+// set adds the files of one set. Where sets have different versions of a well-known file, as compilers of different
+// ages bring them, the one of this program is taken.
 func (m *merger) set(set *descriptorpb.FileDescriptorSet, name string, path []string) {
 	for _, f := range set.GetFile() {
-		old, ok := m.protos[f.GetName()]
-		if !ok {
+		from, known := m.from[f.GetName()]
+		if !known {
 			m.protos[f.GetName()] = f
 			m.from[f.GetName()] = origin{name, path}
 			m.order = append(m.order, f.GetName())
 			continue
 		}
-		if !sameFile(old, f) {
-			m.add(&mistake.Mistake{Path: path, What: fmt.Sprintf("%s and %s declare the file %q differently",
-				m.from[f.GetName()].name, name, f.GetName())})
+		old := m.protos[f.GetName()]
+		switch {
+		case old == nil || sameFile(old, f):
+		case wellKnown(f.GetName()):
+			delete(m.protos, f.GetName())
+		default:
+			m.add(&mistake.Mistake{Path: path, What: fmt.Sprintf("%s and %s declare the file %q differently", from.name, name, f.GetName())})
 		}
 	}
 }

@@ -130,6 +130,23 @@ func TestLoadMerges(t *testing.T) {
 	}
 }
 
+// TestLoadWellKnownVersions: sets may carry different versions of the well-known files.
+func TestLoadWellKnownVersions(t *testing.T) {
+	t.Parallel()
+	old := file("google/protobuf/timestamp.proto", "google.protobuf", "Timestamp", "seconds")
+	older := file("google/protobuf/timestamp.proto", "google.protobuf", "Timestamp", "second")
+	d, err := upstream.Load([]upstream.DescriptorSource{
+		{Set: writeSet(t, "one.binpb", old, file("a.proto", "a", "A", "name", old.GetName()))},
+		{Set: writeSet(t, "two.binpb", older, file("b.proto", "b", "B", "name", old.GetName()))},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if md, ok := d.Message("google.protobuf.Timestamp"); !ok || md.Fields().ByName("nanos") == nil {
+		t.Errorf("got %v", md)
+	}
+}
+
 func TestLoadMistakes(t *testing.T) {
 	t.Parallel()
 	a := file("a.proto", "a", "A", "name")

@@ -3,6 +3,7 @@ package upstream_test
 import (
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"strings"
 	"testing"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/invopop/jsonschema"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/portico-bff/portico/bff/config/mistake"
 	"github.com/portico-bff/portico/upstream"
 )
 
@@ -40,8 +42,8 @@ func TestConfigYAML(t *testing.T) {
 		var got upstream.Config
 		err := yaml.UnmarshalWithOptions([]byte("target: dns:///orders:7000\ntimeout: 2s\nmax_message: 4MiB\ntls: "+c.text), &got, yaml.Strict())
 		if c.err != "" {
-			if err == nil || !strings.Contains(err.Error(), c.err) {
-				t.Errorf("%s: got %v, want %q in it", c.text, err, c.err)
+			if _, ok := errors.AsType[*mistake.Mistake](err); !ok || !strings.Contains(err.Error(), c.err) {
+				t.Errorf("%s: got %v, want a mistake with %q in it", c.text, err, c.err)
 			}
 			continue
 		}

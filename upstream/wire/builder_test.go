@@ -19,14 +19,14 @@ type kit struct {
 	r *wire.Renderer
 }
 
-func newKit(t testing.TB) *kit {
-	t.Helper()
-	w := loadWorld(t)
+func newKit(tb testing.TB) *kit {
+	tb.Helper()
+	w := loadWorld(tb)
 	r, err := wire.NewRenderer(w.root(0), nil, wire.RenderOptions{Resolver: w.types})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	return &kit{t, w, wire.NewBuilder(w.root(0), wire.ParseOptions{Resolver: w.types}), r}
+	return &kit{tb, w, wire.NewBuilder(w.root(0), wire.ParseOptions{Resolver: w.types}), r}
 }
 
 func (k *kit) slot(path string) *wire.Slot {

@@ -3,6 +3,7 @@ package wire_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"math/rand/v2"
 	"os"
 	"regexp"
@@ -190,6 +191,34 @@ func sameMessage(t *testing.T, w *world, md protoreflect.MessageDescriptor, got 
 	if !proto.Equal(m, want) {
 		t.Fatalf("got  %v\nwant %v", protojson.MarshalOptions{Resolver: w.types}.Format(m), protojson.MarshalOptions{Resolver: w.types}.Format(want))
 	}
+}
+
+// FuzzFields: a selection that is accepted can be compiled, and is read back the same from its plain form.
+func FuzzFields(f *testing.F) {
+	w := loadWorld(f)
+	for _, s := range []string{
+		"optionalInt32", "optional_int32,repeatedNestedMessage(a,corecursive/optionalInt32)", "recursiveMessage.recursiveMessage.*", "*",
+		"mapStringNestedMessage(a)", "optionalInt32)", "a((", "recursiveMessage(recursiveMessage(optionalInt32),optionalInt32),recursiveMessage.optionalInt64",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		sel, err := wire.ParseFields(w.roots[0], text)
+		if err != nil {
+			if e, ok := errors.AsType[*wire.FieldsError](err); !ok || e.Offset > len(text) {
+				t.Fatalf("%q: %v", text, err)
+			}
+			return
+		}
+		if _, err := wire.NewRenderer(w.roots[0], sel, wire.RenderOptions{}); err != nil {
+			t.Fatalf("%q: %v", text, err)
+		}
+		plain := written(sel)
+		again, err := wire.ParseFields(w.roots[0], plain)
+		if len(plain) < 8<<10 && (err != nil || written(again) != plain) {
+			t.Fatalf("%q: %q becomes %q (%v)", text, plain, written(again), err)
+		}
+	})
 }
 
 // randomWire makes wire format that is often valid for md: known fields with the right type and now and then something

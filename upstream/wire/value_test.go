@@ -72,7 +72,7 @@ func TestPathAll(t *testing.T) {
 		}
 		got := ""
 		p.All(msg, func(v wire.Value) bool {
-			got += v.String() + " " //nolint:perfsprint // short
+			got += v.String() + " "
 			return true
 		})
 		if got != want {
