@@ -138,6 +138,34 @@ func TestAuthorizationMatrix(t *testing.T) {
 	}
 }
 
+// A policy in dry run is seen in events and counts alone.
+func TestDryRun(t *testing.T) {
+	t.Parallel()
+	var seen events
+	ca := newCA(t, "shop.test", time.Hour)
+	server := join(t, ca, "orders", mesh.Options{OnEvent: seen.add, Policy: parsePolicy(t, everybody+`---
+kind: Authorization
+name: no-writes
+action: DENY
+dryRun: true
+rules:
+- to: [{operation: {paths: [/mesh.test.Echo/Write]}}]
+`)})
+	_, listener := start(t, server, &echo{})
+	var n network
+	n.add("a:1", listener)
+	conn := connect(t, join(t, ca, "portico", mesh.Options{}), &n, "static:///a:1", mesh.ExpectIdentity(orders))
+	for _, method := range []string{echoMethod, writeMethod} {
+		if _, err := call(t.Context(), conn, method, "x"); err != nil {
+			t.Errorf("%s: %v", method, err)
+		}
+	}
+	differs := seen.of(mesh.DryRunDiffers)
+	if len(differs) != 1 || differs[0].Method != writeMethod || differs[0].Policy != "no-writes" || server.Stats().DryRunDiffers != 1 {
+		t.Errorf("events %+v, stats %+v", differs, server.Stats())
+	}
+}
+
 func TestWithoutPolicyAllIsDenied(t *testing.T) {
 	t.Parallel()
 	ca := newCA(t, "shop.test", time.Hour)

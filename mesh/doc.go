@@ -77,6 +77,7 @@
 //	kind: Authorization
 //	name: orders-callers
 //	action: ALLOW                       # or DENY
+//	dryRun: false                       # true decides nothing, and tells where it would
 //	rules:
 //	- from:
 //	  - source: {principals: [spiffe://shop.test/portico]}    # or spiffe://shop.test/ns/*, or "*"

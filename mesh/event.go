@@ -18,6 +18,9 @@ const (
 	// CallDenied: a server refused a call. Method, Peer and Policy (the
 	// policy whose DENY rule matched, "" if none allowed it) are set.
 	CallDenied EventKind = "call_denied"
+	// DryRunDiffers: a policy in dry run (Policy) would have decided otherwise.
+	// Method and Peer are set.
+	DryRunDiffers EventKind = "dry_run_differs"
 	// CallExpired: a server refused a call over a connection one of whose
 	// certificates has ended. Method and Peer are set.
 	CallExpired EventKind = "call_expired"
@@ -82,6 +85,8 @@ type Stats struct {
 	Allowed uint64 `json:"allowed"`
 	Denied  uint64 `json:"denied"`
 	Expired uint64 `json:"expired"`
+	// DryRunDiffers counts decisions that a policy in dry run would change.
+	DryRunDiffers uint64 `json:"dry_run_differs"`
 	// Rotated counts streams that ended with their connection's certificate,
 	// at either end.
 	Rotated uint64 `json:"rotated"`
@@ -113,7 +118,8 @@ type EndpointStats struct {
 type counters struct {
 	calls, attempts, ejections                 atomic.Uint64
 	retries, hedges, retriesRefused            atomic.Uint64
-	allowed, denied, expired, rotated, panics  atomic.Uint64
+	allowed, denied, dryRunDiffers             atomic.Uint64
+	expired, rotated, panics                   atomic.Uint64
 	policyLoads, policyErrors, discoveryErrors atomic.Uint64
 }
 
@@ -125,7 +131,7 @@ func (m *Mesh) Stats() Stats {
 		Calls: c.calls.Load(), Attempts: c.attempts.Load(),
 		Retries: c.retries.Load(), Hedges: c.hedges.Load(), RetriesRefused: c.retriesRefused.Load(),
 		Ejections: c.ejections.Load(),
-		Allowed:   c.allowed.Load(), Denied: c.denied.Load(), Expired: c.expired.Load(),
+		Allowed:   c.allowed.Load(), Denied: c.denied.Load(), DryRunDiffers: c.dryRunDiffers.Load(), Expired: c.expired.Load(),
 		Rotated: c.rotated.Load(), Panics: c.panics.Load(),
 		PolicyLoads: c.policyLoads.Load(), PolicyErrors: c.policyErrors.Load(), DiscoveryErrors: c.discoveryErrors.Load(),
 	}

@@ -35,6 +35,8 @@ type Explanation struct {
 	Allowed bool
 	Policy  string
 	Rule    int
+	// DryRun is a policy in dry run that would have answered otherwise.
+	DryRun string
 
 	// Destination is the host of the Destination in use, "" for the defaults.
 	Destination  string
@@ -62,7 +64,7 @@ func (p *Policy) Explain(q Query) Explanation {
 		ctx := metadata.NewIncomingContext(context.Background(), q.Metadata)
 		caller := authz.Principal{TrustDomain: q.Caller.TrustDomain().Name(), Path: q.Caller.Path()}
 		decision := p.matcher.Decide(ctx, caller, q.Method)
-		e.Allowed, e.Policy, e.Rule = decision.Allowed, decision.Policy, decision.Rule
+		e.Allowed, e.Policy, e.Rule, e.DryRun = decision.Allowed, decision.Policy, decision.Rule, decision.DryRun
 	}
 	if q.Target == "" {
 		return e
@@ -100,6 +102,9 @@ func (e Explanation) String() string {
 			reason = fmt.Sprintf("Authorization %q, rule %d", e.Policy, e.Rule+1)
 		}
 		fmt.Fprintf(&b, "%s from %s: %s (%s)\n", e.Query.Method, e.Query.Caller, verdict, reason)
+		if e.DryRun != "" {
+			fmt.Fprintf(&b, "  Authorization %q in dry run would decide otherwise\n", e.DryRun)
+		}
 	}
 	if e.Query.Target == "" {
 		return b.String()

@@ -165,6 +165,10 @@ func (m *Mesh) admit(ctx context.Context, method string) (time.Time, error) {
 	}
 	caller := authz.Principal{TrustDomain: info.SPIFFEID.Host, Path: info.SPIFFEID.Path}
 	decision := m.policy.Load().matcher.Decide(ctx, caller, method)
+	if decision.DryRun != "" {
+		m.counts.dryRunDiffers.Add(1)
+		m.onEvent(Event{Kind: DryRunDiffers, Method: method, Peer: peerID(&info), Policy: decision.DryRun})
+	}
 	if !decision.Allowed {
 		m.counts.denied.Add(1)
 		m.onEvent(Event{Kind: CallDenied, Method: method, Peer: peerID(&info), Policy: decision.Policy})

@@ -20,9 +20,11 @@ type Principal struct {
 
 // Policy is one named list of rules that all allow or all deny.
 type Policy struct {
-	Name  string
-	Deny  bool
-	Rules []Rule
+	Name string
+	Deny bool
+	// DryRun leaves decisions as they are and tells where they would change.
+	DryRun bool
+	Rules  []Rule
 }
 
 // Rule matches a call when each of its parts does. An empty list of From, To
@@ -78,6 +80,9 @@ type Decision struct {
 	// rule; "" and -1 when nothing matched.
 	Policy string
 	Rule   int
+	// DryRun is the name of a policy in dry run that would have decided the
+	// other way, "" if there is none.
+	DryRun string
 }
 
 // Matcher is a compiled set of policies, immutable and safe for concurrent use.
@@ -98,6 +103,7 @@ type rule struct {
 	Rule
 	policy string
 	index  int
+	dryRun bool
 }
 
 // Compile indexes policies by method. values reads the metadata of the call that
@@ -153,7 +159,7 @@ func collect(policies []Policy, possible func(PathPattern) bool) candidates {
 			if !reaches(r, possible) {
 				continue
 			}
-			compiled := rule{Rule: r, policy: policy.Name, index: i}
+			compiled := rule{Rule: r, policy: policy.Name, index: i, dryRun: policy.DryRun}
 			if policy.Deny {
 				c.deny = append(c.deny, compiled)
 			} else {
@@ -188,17 +194,34 @@ func (m *Matcher) Decide(ctx context.Context, caller Principal, method string) D
 			c = m.rest
 		}
 	}
-	for i := range c.deny {
-		if r := &c.deny[i]; m.match(ctx, r, caller, method) {
-			return Decision{Policy: r.policy, Rule: r.index}
-		}
+	denies, wouldDeny := m.first(ctx, c.deny, caller, method)
+	if denies != nil {
+		return Decision{Policy: denies.policy, Rule: denies.index}
 	}
-	for i := range c.allow {
-		if r := &c.allow[i]; m.match(ctx, r, caller, method) {
-			return Decision{Allowed: true, Policy: r.policy, Rule: r.index}
-		}
+	allows, wouldAllow := m.first(ctx, c.allow, caller, method)
+	if allows != nil {
+		return Decision{Allowed: true, Policy: allows.policy, Rule: allows.index, DryRun: wouldDeny}
 	}
-	return Decision{Rule: -1}
+	if wouldDeny != "" {
+		wouldAllow = "" // both together would change nothing
+	}
+	return Decision{Rule: -1, DryRun: wouldAllow}
+}
+
+// first returns the first rule that matches, and the policy of the first one in dry
+// run that matched before it.
+func (m *Matcher) first(ctx context.Context, rules []rule, caller Principal, method string) (found *rule, dryRun string) {
+	for i := range rules {
+		r := &rules[i]
+		if r.dryRun && dryRun != "" || !m.match(ctx, r, caller, method) {
+			continue
+		}
+		if !r.dryRun {
+			return r, dryRun
+		}
+		dryRun = r.policy
+	}
+	return nil, dryRun
 }
 
 func (m *Matcher) match(ctx context.Context, r *rule, caller Principal, method string) bool {

@@ -120,6 +120,29 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+// A policy in dry run decides nothing, and tells where it would.
+func TestDryRun(t *testing.T) {
+	t.Parallel()
+	m := authz.Compile([]authz.Policy{
+		{Name: "allow", Rules: []authz.Rule{{To: to("/a.S/*")}}},
+		{Name: "dry-deny", Deny: true, DryRun: true, Rules: []authz.Rule{{To: to("/a.S/Drop", "/c.S/*")}}},
+		{Name: "dry-allow", DryRun: true, Rules: []authz.Rule{{To: to("/b.S/*", "/a.S/Get", "/c.S/*")}}},
+		{Name: "deny", Deny: true, Rules: []authz.Rule{{To: to("/b.S/Never")}}},
+	}, values)
+	for method, want := range map[string]authz.Decision{
+		"/a.S/Get":   {Allowed: true, Policy: "allow"},
+		"/a.S/Drop":  {Allowed: true, Policy: "allow", DryRun: "dry-deny"},
+		"/b.S/Get":   {Rule: -1, DryRun: "dry-allow"},
+		"/b.S/Never": {Policy: "deny"},
+		"/c.S/Get":   {Rule: -1}, // both would match: still denied
+		"/d.S/Get":   {Rule: -1},
+	} {
+		if got := m.Decide(t.Context(), authz.Principal{TrustDomain: "shop.test", Path: "/x"}, method); got != want {
+			t.Errorf("%s: %+v, want %+v", method, got, want)
+		}
+	}
+}
+
 func TestZeroMatcherDenies(t *testing.T) {
 	t.Parallel()
 	var m authz.Matcher

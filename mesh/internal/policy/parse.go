@@ -106,6 +106,7 @@ func (r *reader) authorization(n ast.Node, p *Policy, names map[string]bool) {
 			action, _ := r.word(n, "action", "ALLOW", "DENY")
 			a.Deny = action == "DENY"
 		}},
+		key{name: "dryRun", read: func(n ast.Node) { r.boolean(n, "dryRun", &a.DryRun) }},
 		key{name: "rules", must: true, read: func(n ast.Node) {
 			r.each(n, "rules", func(n ast.Node) { a.Rules = append(a.Rules, r.rule(n)) })
 		}})

@@ -24,6 +24,7 @@ mtls: {mode: STRICT}
 kind: Authorization
 name: orders
 action: ALLOW
+dryRun: true
 rules:
   - from:
       - source: {principals: [spiffe://shop.test/portico, "spiffe://shop.test/ns/*"], notPrincipals: ["*"]}
@@ -62,7 +63,7 @@ func TestParse(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &policy.Policy{
-		Authorizations: []authz.Policy{{Name: "orders", Rules: []authz.Rule{{
+		Authorizations: []authz.Policy{{Name: "orders", DryRun: true, Rules: []authz.Rule{{
 			From: []authz.Source{{
 				Principals: []authz.PrincipalPattern{
 					{Principal: authz.Principal{TrustDomain: "shop.test", Path: "/portico"}},
