@@ -42,6 +42,8 @@ type output struct {
 	comp    *composite
 	// whole renders a repeated field or a map as one JSON value, out of the message that holds it.
 	whole *wire.Renderer
+	// empty is what it renders for no elements: [] or {}.
+	empty string
 	// absent reports that a value that is not on the wire is null rather than its default.
 	absent bool
 	// nullIfEmpty makes an empty string, bytes, list or zero null.
@@ -386,16 +388,18 @@ func (b *binder) message(typ *ast.Type, md protoreflect.MessageDescriptor, pos *
 
 // whole binds JSON to a repeated field or a map.
 func (b *binder) whole(typ *ast.Type, fd protoreflect.FieldDescriptor, pos *ast.Position) *output {
-	o := b.render
-	o.EmitDefaults = true
 	r, err := wire.NewRenderer(fd.ContainingMessage(), &wire.Selection{
 		Fields: []wire.Selected{{Name: fd.Name(), As: wholeKey}},
-	}, o)
+	}, b.render)
 	if err != nil {
 		b.add(pos, "field %s of %s cannot be rendered: %v", fd.Name(), fd.Parent().FullName(), err)
 		return nil
 	}
-	return &output{typ: typ, whole: r}
+	empty := "[]"
+	if fd.IsMap() {
+		empty = "{}"
+	}
+	return &output{typ: typ, whole: r, empty: empty}
 }
 
 // wholeKey is the one key of the object that output.whole renders.
@@ -472,7 +476,23 @@ func (b *binder) enum(typ *ast.Type, def *ast.Definition, fd protoreflect.FieldD
 		return nil
 	}
 	b.enumType(def, fd.Enum())
+	b.enumGaps(def, fd.Enum())
 	return &output{typ: typ, leaf: b.enumLeaf(def, fd.Enum())}
+}
+
+// enumGaps warns of proto values that answers may hold but the GraphQL enum cannot say.
+func (b *binder) enumGaps(def *ast.Definition, ed protoreflect.EnumDescriptor) {
+	said := map[protoreflect.EnumNumber]bool{0: isUnspecified(ed)}
+	for _, v := range def.EnumValues {
+		if value := b.enumValue(v, ed); value != nil {
+			said[value.Number()] = true
+		}
+	}
+	for i := range ed.Values().Len() {
+		if v := ed.Values().Get(i); !said[v.Number()] {
+			b.warn(def.Position, "enum %s has no value for %s: an answer that holds it is an error", def.Name, v.Name())
+		}
+	}
 }
 
 // enumType checks once that every value of a GraphQL enum has one in the proto enum.
@@ -483,7 +503,7 @@ func (b *binder) enumType(def *ast.Definition, ed protoreflect.EnumDescriptor) {
 	}
 	b.enums[key] = true
 	for _, v := range def.EnumValues {
-		if b.enumValue(def, v, ed) != nil {
+		if b.enumValue(v, ed) != nil {
 			continue
 		}
 		name, names := v.Name, enumValueNames(ed)
@@ -499,7 +519,7 @@ func (b *binder) enumType(def *ast.Definition, ed protoreflect.EnumDescriptor) {
 	}
 }
 
-func (b *binder) enumValue(_ *ast.Definition, v *ast.EnumValueDefinition, ed protoreflect.EnumDescriptor) protoreflect.EnumValueDescriptor {
+func (b *binder) enumValue(v *ast.EnumValueDefinition, ed protoreflect.EnumDescriptor) protoreflect.EnumValueDescriptor {
 	if bound := protoString(v.Directives, "value"); bound != "" {
 		return ed.Values().ByName(protoreflect.Name(bound))
 	}

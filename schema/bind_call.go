@@ -137,6 +137,10 @@ func (b *binder) batch(rb *requestBinding, c *call, v *ast.Value) (*batch, proto
 			expect("a repeated field")
 		return nil, nil
 	}
+	if slices.Contains(rb.set, string(into.Name())) {
+		b.add(intoPos, "field %s takes the keys, but input sets it too", into.Name()).expect("one of them")
+		return nil, nil
+	}
 	resultsPath, ok := b.path(m.Output, resultsName, resultsPos)
 	if !ok {
 		return nil, nil

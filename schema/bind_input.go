@@ -233,7 +233,7 @@ func writeObject(o *inputObject) inputWriter {
 func (b *binder) writeEnum(def *ast.Definition, ed protoreflect.EnumDescriptor) inputWriter {
 	names := map[string][]byte{}
 	for _, v := range def.EnumValues {
-		if value := b.enumValue(def, v, ed); value != nil {
+		if value := b.enumValue(v, ed); value != nil {
 			names[v.Name] = wire.AppendJSONString(nil, []byte(value.Name()))
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -55,7 +56,7 @@ func (c coercer) value(typ *ast.Type, v any) (any, error) {
 		return nil, nil //nolint:nilnil // null is a value
 	}
 	if typ.Elem != nil {
-		list, ok := v.([]any)
+		list, ok := asList(v)
 		if !ok {
 			one, err := c.value(typ.Elem, v)
 			return []any{one}, err
@@ -97,6 +98,23 @@ func (c coercer) value(typ *ast.Type, v any) (any, error) {
 	default:
 		return scalarValue(def.Name, v)
 	}
+}
+
+// asList returns the elements of a list. gqlparser's coercion, which other callers may have applied before, makes lists of
+// one of any element type.
+func asList(v any) ([]any, bool) {
+	if list, ok := v.([]any); ok {
+		return list, true
+	}
+	slice := reflect.ValueOf(v)
+	if slice.Kind() != reflect.Slice {
+		return nil, false
+	}
+	list := make([]any, slice.Len())
+	for i := range list {
+		list[i] = slice.Index(i).Interface()
+	}
+	return list, true
 }
 
 // literal coerces a value in a document; vars holds the coerced variables. A value with a variable that is not set is

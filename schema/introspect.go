@@ -54,9 +54,18 @@ func newIntrospection(s *ast.Schema) *introspection {
 	return in
 }
 
-// metaField plans a field of introspection.
-func (p *planner) metaField(c collected, parent string) (*metaField, error) {
+// maxMetaLists is how deep lists of introspection may nest, as graphql-js has it: each level multiplies the answer.
+const maxMetaLists = 3
+
+// metaField plans a field of introspection; lists counts the lists above it.
+func (p *planner) metaField(c collected, parent string, lists int) (*metaField, error) {
 	node := c.fields[0]
+	switch node.Name {
+	case "fields", "interfaces", "possibleTypes", "inputFields":
+		if lists++; lists >= maxMetaLists {
+			return nil, Errors{{Message: "introspection nests too deep", Locations: locate(node.Position)}}
+		}
+	}
 	f := &metaField{
 		key: append(wire.AppendJSONString(nil, []byte(c.name)), ':'), parent: parent, field: node.Name,
 	}
@@ -87,7 +96,7 @@ func (p *planner) metaField(c collected, parent string) (*metaField, error) {
 		return nil, err
 	}
 	for _, sub := range subs {
-		m, err := p.metaField(sub, under)
+		m, err := p.metaField(sub, under, lists)
 		if err != nil {
 			return nil, err
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/parser"
 
 	"github.com/portico-bff/portico/schema"
 )
@@ -214,6 +215,19 @@ func compareInput(t *testing.T, got clientInput, name string, typ *ast.Type, val
 	}
 	if value != nil && *got.DefaultValue != value.String() {
 		t.Errorf("input %s has the default %s, want %s", name, *got.DefaultValue, value)
+	}
+}
+
+// TestIntrospectionDepth leaves out the validation rule that bounds introspection, as a door may.
+func TestIntrospectionDepth(t *testing.T) {
+	t.Parallel()
+	s := compileSchema(t, librarySDL, schema.Options{})
+	doc, err := parser.ParseQuery(&ast.Source{Input: `{ __schema { types { fields { type { fields { type { fields { name } } } } } } } }`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Compile(doc, doc.Operations[0]); err == nil || !strings.Contains(err.Error(), "introspection nests too deep") {
+		t.Errorf("the error is %v", err)
 	}
 }
 

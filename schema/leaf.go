@@ -159,7 +159,7 @@ var errNoEnumValue = errors.New("the enum has no value for the number")
 func (b *binder) enumLeaf(def *ast.Definition, ed protoreflect.EnumDescriptor) leaf {
 	names := map[protoreflect.EnumNumber][]byte{}
 	for _, v := range def.EnumValues {
-		if value := b.enumValue(def, v, ed); value != nil {
+		if value := b.enumValue(v, ed); value != nil {
 			if _, taken := names[value.Number()]; !taken {
 				names[value.Number()] = wire.AppendJSONString(nil, []byte(v.Name))
 			}

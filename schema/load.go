@@ -16,6 +16,10 @@ import (
 // New compiles SDL against descriptors. The error joins every [*Mistake] that was found, in order of their places.
 func New(sources []Source, d *upstream.Descriptors, o Options) (*Schema, error) {
 	ms := &mistakes{}
+	if d == nil {
+		ms.add(nil, "there are no descriptors to bind to")
+		return nil, ms.err()
+	}
 	doc := parseSources(sources, ms)
 	if err := ms.err(); err != nil {
 		return nil, err // types in files that do not parse would be missed everywhere

@@ -168,7 +168,7 @@ func (p *planner) field(s *selection, c collected, calls, nesting int) (*selecte
 		f.typename = wire.AppendJSONString(nil, []byte(s.object.def.Name))
 		return f, nil
 	case isIntrospective(node.Name):
-		meta, err := p.metaField(c, metaRoot)
+		meta, err := p.metaField(c, metaRoot, 0)
 		f.meta = meta
 		return f, err
 	}

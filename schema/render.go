@@ -364,13 +364,17 @@ func (r *renderer) json(f *selected, out *output, holder []byte) outcome {
 	if err != nil {
 		return r.fail(f, &unfitError{err})
 	}
+	if len(buf)-mark == len("{}") {
+		if out.nullIfEmpty {
+			return isNull
+		}
+		r.buf = append(r.buf, out.empty...)
+		return written
+	}
 	// The value stands in an object with the one key wholeKey.
 	const before, after = len(`{"` + wholeKey + `":`), len(`}`)
 	n := copy(buf[mark:], buf[mark+before:len(buf)-after])
 	r.buf = buf[:mark+n]
-	if out.nullIfEmpty && n == len("{}") {
-		return isNull
-	}
 	return written
 }
 

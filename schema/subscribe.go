@@ -80,8 +80,8 @@ func open(ctx context.Context, caller upstream.Caller, m *upstream.Method, req [
 	return stream, nil
 }
 
-// Next waits for the next event. It returns false when the stream has ended in order or the subscription was closed. A
-// stream that breaks gives one last response without data, whose error has the Caller's error as its cause.
+// Next waits for the next event. It returns false when the stream has ended in order, or the subscription was closed or
+// its context cancelled. A stream that breaks gives one last response without data, whose error has the Caller's error as its cause.
 func (s *Subscription) Next() (*Response, bool) {
 	if s.finished() {
 		return nil, false
@@ -90,7 +90,7 @@ func (s *Subscription) Next() (*Response, bool) {
 	switch {
 	case s.finished():
 		return nil, false
-	case errors.Is(err, io.EOF):
+	case errors.Is(err, io.EOF), err != nil && errors.Is(s.ctx.Err(), context.Canceled):
 		s.end()
 		return nil, false
 	case err != nil:
