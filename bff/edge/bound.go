@@ -24,6 +24,12 @@ func bounded(size int64, limit time.Duration) func(http.Handler) http.Handler {
 				refuse(w, r, f)
 				return
 			}
+			if r.ProtoMajor == 1 && len(r.TransferEncoding) > 0 {
+				// The request may have had a Content-Length as well, which net/http drops without a word, and somebody on
+				// the way may have believed that one: what follows on the connection is not to be trusted
+				// (RFC 9112, section 6.3).
+				w.Header()["Connection"] = []string{"close"}
+			}
 			if r.Body != nil && r.Body != http.NoBody {
 				r.Body = &timedBody{
 					ReadCloser: http.MaxBytesReader(w, r.Body, size), limit: limit, control: http.NewResponseController(w),
