@@ -2,9 +2,9 @@ package bff_test
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -167,12 +167,12 @@ func TestCheckReportsAllMistakesAtOnce(t *testing.T) {
 	problems := check(t, text)
 	var lines []string
 	for _, p := range problems {
-		lines = append(lines, fmt.Sprintf("%d", p.Line))
+		lines = append(lines, strconv.Itoa(p.Line))
 	}
 	want := make([]string, 0, 5)
 	for _, s := range []string{"shop.users.v1.UsersService", "principal.rolls", "nowhere.graphqls", "shop.catalog.v1.Katalog", "reeding"} {
 		line, _ := place(text, s)
-		want = append(want, fmt.Sprintf("%d", line))
+		want = append(want, strconv.Itoa(line))
 	}
 	if len(problems) != 5 || strings.Join(lines, " ") != strings.Join(want, " ") {
 		t.Errorf("problems in lines %v, want %v:\n%v", lines, want, problems)

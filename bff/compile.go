@@ -64,7 +64,7 @@ func compile(ctx context.Context, cfg *config.Config, descriptors *upstream.Desc
 		section(c.compileWeb(cfg.Web, env), "web")
 	}
 	if cfg.Mobile != nil {
-		section(c.compileMobile(cfg, env), "mobile")
+		section(c.compileMobile(cfg), "mobile")
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
@@ -90,7 +90,7 @@ func (c *compiled) compileWeb(cfg *web.Config, env environment) error {
 	return err
 }
 
-func (c *compiled) compileMobile(cfg *config.Config, env environment) error {
+func (c *compiled) compileMobile(cfg *config.Config) error {
 	stored, err := c.stored(cfg)
 	if err != nil {
 		return err

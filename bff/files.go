@@ -31,7 +31,7 @@ func readSources(patterns []string) ([]schema.Source, error) {
 	slices.Sort(names)
 	var sources []schema.Source
 	for _, name := range slices.Compact(names) {
-		text, err := os.ReadFile(name) //nolint:gosec // the configuration names the files
+		text, err := os.ReadFile(name)
 		if err == nil && len(text) > maxSource {
 			err = fmt.Errorf("%s is over %d bytes", name, maxSource)
 		}

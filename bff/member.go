@@ -30,10 +30,11 @@ func join(ctx context.Context, cfg *config.Mesh, idempotent func(string) bool, l
 	if err != nil {
 		return nil, mistake.In(err, "identity")
 	}
+	background := context.WithoutCancel(ctx)
 	m, err := mesh.New(ctx, mesh.Options{
 		Identity: identity, PolicyFile: cfg.Policy, Idempotent: idempotent, TracerProvider: tracer,
 		OnEvent: func(e mesh.Event) {
-			logger.Warn("mesh event", "kind", string(e.Kind), "peer", e.Peer, "method", e.Method, "error", e.Err)
+			logger.WarnContext(background, "mesh event", "kind", string(e.Kind), "peer", e.Peer, "method", e.Method, "error", e.Err)
 		},
 	})
 	if err != nil {

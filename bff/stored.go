@@ -4,12 +4,12 @@ import (
 	"context"
 
 	"github.com/vektah/gqlparser/v2/ast"
+	"google.golang.org/grpc/codes"
 
 	"github.com/portico-bff/portico/bff/fault"
 	"github.com/portico-bff/portico/bff/mobile"
 	"github.com/portico-bff/portico/schema"
 	"github.com/portico-bff/portico/upstream"
-	"google.golang.org/grpc/codes"
 )
 
 // restOperations gives the mobile door the stored operations with @rest.

@@ -22,7 +22,7 @@ type Config struct {
 	// Version is the version of the file's form: 1.
 	Version int `yaml:"version" json:"version" jsonschema:"enum=1"`
 	// Listen says where the doors listen.
-	Listen Listen `yaml:"listen" json:"listen,omitempty"`
+	Listen Listen `yaml:"listen" json:"listen,omitzero"`
 	// Descriptors says where the services' protobuf descriptors come from.
 	Descriptors []upstream.DescriptorSource `yaml:"descriptors" json:"descriptors" jsonschema:"minItems=1"`
 	// Upstreams are the gRPC services, by a name of your choice.
@@ -30,7 +30,7 @@ type Config struct {
 	// Mesh is this server's own identity in the mesh; needed by upstreams with tls: {mesh: ...}.
 	Mesh *Mesh `yaml:"mesh" json:"mesh,omitempty"`
 	// Auth says whose credentials are accepted.
-	Auth auth.Config `yaml:"auth" json:"auth,omitempty"`
+	Auth auth.Config `yaml:"auth" json:"auth,omitzero"`
 	// Methods says which methods may be called by whom, and which answers are cached, by "package.Service/Method",
 	// "package.Service/*" or "package.*". A method that no key matches is denied.
 	Methods map[string]core.MethodConfig `yaml:"methods" json:"methods,omitempty"`
@@ -43,9 +43,9 @@ type Config struct {
 	// Limits are rate limits over all doors.
 	Limits []limit.Config `yaml:"limits" json:"limits,omitempty"`
 	// LimitsHTTP bounds HTTP requests at the web and mobile doors.
-	LimitsHTTP edge.Config `yaml:"limits_http" json:"limits_http,omitempty"`
+	LimitsHTTP edge.Config `yaml:"limits_http" json:"limits_http,omitzero"`
 	// Telemetry says where traces go.
-	Telemetry telemetry.Config `yaml:"telemetry" json:"telemetry,omitempty"`
+	Telemetry telemetry.Config `yaml:"telemetry" json:"telemetry,omitzero"`
 	// Drain is how long requests under way may take when the server stops: 10s if 0.
 	Drain time.Duration `yaml:"drain" json:"drain,omitempty"`
 }

@@ -9,11 +9,11 @@ import (
 // Listen says where the doors listen.
 type Listen struct {
 	// HTTP is the web and the mobile door: 127.0.0.1:8080 if absent.
-	HTTP Listener `yaml:"http" json:"http,omitempty"`
+	HTTP Listener `yaml:"http" json:"http,omitzero"`
 	// MQTT is the IoT door: 127.0.0.1:1883 if absent.
-	MQTT Listener `yaml:"mqtt" json:"mqtt,omitempty"`
+	MQTT Listener `yaml:"mqtt" json:"mqtt,omitzero"`
 	// Admin is for health checks and metrics, and not for clients: 127.0.0.1:9090 if absent.
-	Admin Listener `yaml:"admin" json:"admin,omitempty"`
+	Admin Listener `yaml:"admin" json:"admin,omitzero"`
 }
 
 // Listener is an address, and the certificate for TLS. In YAML it is "host:port" or {address: "host:port", tls: {...}}.

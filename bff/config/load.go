@@ -83,7 +83,7 @@ func (f *File) Locate(err error) error {
 }
 
 func readBounded(path string) (text []byte, err error) {
-	file, err := os.Open(path) //nolint:gosec // the user names the file
+	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}

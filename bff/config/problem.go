@@ -48,7 +48,7 @@ func indent(line string, col int) string {
 }
 
 // Problems is every problem that was found in one run, ordered by place. As an error it prints them all.
-type Problems []Problem
+type Problems []Problem //nolint:errname // a list of Problem
 
 // Error prints all problems, one after the other.
 func (ps Problems) Error() string {

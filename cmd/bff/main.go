@@ -44,7 +44,7 @@ func run(ctx context.Context, args []string, s streams) error {
 	root.SetOut(s.out)
 	root.SetErr(s.err)
 	root.AddCommand(
-		serveCommand(s), checkCommand(s), configCommand(), tokenCommand(), mqttCommand(), healthCommand(), versionCommand(),
+		serveCommand(s), checkCommand(s), configCommand(), tokenCommand(), mqttCommand(), healthCommand(), versionCommand(), //nolint:contextcheck // cobra hands it over
 	)
 	return root.ExecuteContext(ctx)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -100,9 +101,7 @@ func openPortico(ctx context.Context, f flags, data string, shop *backends, logg
 		"PORTICO_WORKLOAD_API": "unix://" + shop.socket,
 		"ISSUER_JWKS":          shop.jwks,
 	}
-	for name, target := range shop.targets {
-		env[name] = target
-	}
+	maps.Copy(env, shop.targets)
 	file, err := config.Load(path, func(name string) (string, bool) { v, ok := env[name]; return v, ok })
 	if err != nil {
 		return nil, err

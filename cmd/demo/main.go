@@ -48,7 +48,7 @@ paste for each door. Nothing leaves the machine.`,
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error { //nolint:contextcheck // cobra hands it over
 			if f.boxes < 0 || f.boxes > maxBoxes {
 				return fmt.Errorf("--boxes %d: expected 0 to %d", f.boxes, maxBoxes)
 			}

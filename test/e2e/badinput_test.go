@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -133,7 +134,7 @@ func sendAndWait(t *testing.T, address string, raw []byte) error {
 	answer := make([]byte, 64)
 	for {
 		if _, err := conn.Read(answer); err != nil {
-			if timeout, ok := err.(net.Error); ok && timeout.Timeout() {
+			if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
 				return fmt.Errorf("the connection stays open: %w", err)
 			}
 			return nil

@@ -67,7 +67,8 @@ func testCredentials(t *testing.T, at site) {
 		t.Error("a device published another one's reading")
 	}
 	select {
-	case <-device.Lost():
+	case reason := <-device.Lost():
+		t.Log("the device lost its connection:", reason)
 	case <-time.After(5 * time.Second):
 		t.Error("a forbidden PUBLISH did not close the connection")
 	}

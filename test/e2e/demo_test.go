@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net"
 	"os/exec"
 	"strings"
@@ -20,7 +21,7 @@ import (
 func TestDemo(t *testing.T) {
 	t.Parallel()
 	demo, at := startDemo(t, "--boxes", "1") // a test that logs in as a box throws the simulated one out
-	t.Run("commands", func(t *testing.T) { testCommands(t, demo, at) })
+	t.Run("commands", func(t *testing.T) { testCommands(t, demo) })
 	for name, test := range map[string]func(*testing.T, site){
 		"reading crosses the doors":  testReadingCrossesDoors,
 		"order crosses the doors":    testOrderCrossesDoors,
@@ -54,7 +55,7 @@ func commands(page string) []string {
 }
 
 // testCommands pastes what the demo prints into a shell.
-func testCommands(t *testing.T, demo *stack.Process, at site) {
+func testCommands(t *testing.T, demo *stack.Process) {
 	stack.Eventually(t, 10*time.Second, func() error {
 		if len(commands(demo.Stdout())) < 5 {
 			return context.DeadlineExceeded
@@ -126,7 +127,7 @@ func shell(t *testing.T, command string) string {
 	out, err := cmd.Output()
 	if err != nil {
 		var stderr []byte
-		if exit, ok := err.(*exec.ExitError); ok {
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 			stderr = exit.Stderr
 		}
 		t.Fatalf("%s: %v\n%s%s", command, err, out, stderr)
@@ -156,7 +157,8 @@ func TestDemoEndsCleanly(t *testing.T) {
 		}
 	}
 	select {
-	case <-device.Lost():
+	case reason := <-device.Lost():
+		t.Log("the device lost its connection:", reason)
 	case <-time.After(5 * time.Second):
 		t.Error("the device still believes to be connected")
 	}

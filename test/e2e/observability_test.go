@@ -14,8 +14,8 @@ import (
 
 // testObservability looks at what an operator sees: the access log, metrics, health.
 func testObservability(t *testing.T, at site) {
-	resp := client.Get(t, at.HTTP+"/v1/products/prd-0002", "", "X-Request-Id", "e2e-observability-1")
-	if got := resp.Header.Get("X-Request-Id"); got != "e2e-observability-1" {
+	resp := client.Get(t, at.HTTP+"/v1/products/prd-0002", "", "X-Request-ID", "e2e-observability-1")
+	if got := resp.Header.Get("X-Request-ID"); got != "e2e-observability-1" {
 		t.Errorf("the answer has the request id %q", got)
 	}
 	stack.Eventually(t, arrival, func() error {

@@ -80,7 +80,7 @@ func List(err error) []*Mistake {
 	if m, ok := err.(*Mistake); ok { //nolint:errorlint // a wrapper of a Mistake adds words that must be kept
 		return []*Mistake{m}
 	}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // takes apart errors.Join alone
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		var out []*Mistake
 		for _, e := range joined.Unwrap() {
 			out = append(out, List(e)...)

@@ -33,7 +33,7 @@ func SSE(tb testing.TB, url, token string) *Events {
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := http.DefaultClient.Do(req) //nolint:bodyclose // closed when the test ends
 	if err != nil {
 		cancel()
 		tb.Fatalf("open %s: %v", url, err)
@@ -85,10 +85,12 @@ func (e *Events) read(ctx context.Context, lines *bufio.Scanner) {
 // Next waits for the next event; ok is false when the stream has ended.
 func (e *Events) Next(tb testing.TB, within time.Duration) (event Event, ok bool) {
 	tb.Helper()
+	timer := time.NewTimer(within)
+	defer timer.Stop()
 	select {
 	case event, ok = <-e.events:
 		return event, ok
-	case <-time.After(within):
+	case <-timer.C:
 		tb.Fatalf("no event within %s", within)
 		return Event{}, false
 	}

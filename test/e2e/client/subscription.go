@@ -28,6 +28,7 @@ func Subscribe(tb testing.TB, url, token, query string, variables map[string]any
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), timeout)
 	defer cancel()
+	//nolint:bodyclose // there is none after an upgrade
 	conn, resp, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(url, "http"), &websocket.DialOptions{
 		Subprotocols: []string{"graphql-transport-ws"},
 	})

@@ -56,6 +56,7 @@ func build() (string, error) {
 	if raceEnabled {
 		args = append(args, "-race")
 	}
+	//nolint:gosec // fixed arguments
 	cmd := exec.CommandContext(ctx, "go", append(args, "./cmd/bff", "./cmd/shop", "./cmd/demo")...)
 	cmd.Dir = Root()
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -137,7 +137,7 @@ func (s *Site) Healthy(tb testing.TB, service string, within time.Duration) {
 		if p := s.processes[service]; p != nil && p.Exited() {
 			tb.Fatalf("%s has ended:\n%s", service, tail(p.Stderr()))
 		}
-		out, err := exec.CommandContext(tb.Context(), program, args...).CombinedOutput()
+		out, err := exec.CommandContext(tb.Context(), program, args...).CombinedOutput() //nolint:gosec // our own compose file
 		if err != nil {
 			return fmt.Errorf("the health check of %s: %w: %s", service, err, out)
 		}
@@ -168,12 +168,12 @@ func (s *Site) translate(tb testing.TB, service string, values []string) []strin
 	tb.Helper()
 	c := s.compose.Services[service]
 	var pairs []string
-	for address, real := range s.addresses {
+	for address, actual := range s.addresses {
 		host, port, _ := strings.Cut(address, ":")
-		_, realPort, _ := strings.Cut(real, ":")
-		pairs = append(pairs, host+":"+port, real)
+		_, realPort, _ := strings.Cut(actual, ":")
+		pairs = append(pairs, host+":"+port, actual)
 		if host == service {
-			pairs = append(pairs, "0.0.0.0:"+port, real, "127.0.0.1:"+port, "127.0.0.1:"+realPort)
+			pairs = append(pairs, "0.0.0.0:"+port, actual, "127.0.0.1:"+port, "127.0.0.1:"+realPort)
 		}
 	}
 	for _, volume := range c.Volumes {
@@ -185,9 +185,9 @@ func (s *Site) translate(tb testing.TB, service string, values []string) []strin
 		pairs = append(pairs, config.Target, s.writeConfig(tb, service, config.Source))
 	}
 	pairs = append(pairs, "/etc/portico/", Root()+"/", "$$", "$")
-	out := make([]string, len(values))
-	for i, v := range values {
-		out[i] = strings.NewReplacer(pairs...).Replace(v)
+	out := make([]string, 0, len(values)+4)
+	for _, v := range values {
+		out = append(out, strings.NewReplacer(pairs...).Replace(v))
 	}
 	if service == "ca" {
 		out = s.identityFolders(tb, out)

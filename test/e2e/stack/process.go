@@ -49,7 +49,7 @@ func (o *Output) String() string {
 func Start(tb testing.TB, env []string, program string, args ...string) *Process {
 	tb.Helper()
 	p := &Process{Name: program[strings.LastIndexByte(program, '/')+1:], done: make(chan struct{})}
-	p.cmd = exec.Command(program, args...) //nolint:noctx // Stop and Kill end it
+	p.cmd = exec.Command(program, args...) //nolint:noctx,gosec // Stop and Kill end it; tests name the program
 	p.cmd.Dir = Root()
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
@@ -157,7 +157,7 @@ func Eventually(tb testing.TB, within time.Duration, f func() error) {
 func FreeAddress(tb testing.TB) string {
 	tb.Helper()
 	for range 1000 {
-		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
+		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000)) //nolint:gosec // any port will do
 		if _, given := addresses.LoadOrStore(address, true); given {
 			continue
 		}
