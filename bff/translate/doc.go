@@ -17,7 +17,8 @@
 // parameters set what neither path nor body do; names are those of the proto file or of JSON, nested fields are written
 // a.b, repeated ones are given more than once. What is unknown, bound already, or given twice is an error. A body may
 // repeat a field of the path if it says the same. Bodies are JSON or protobuf (application/protobuf), or anything where
-// the rule's body is a google.api.HttpBody.
+// the rule's body is a google.api.HttpBody. Request-Timeout (seconds) or Grpc-Timeout bounds how long a unary call may
+// take.
 //
 // # Answers
 //

@@ -24,7 +24,13 @@ func (rt *Router) unary(w http.ResponseWriter, r *http.Request, to *route, p *ur
 		Refuse(w, r, err)
 		return
 	}
-	reply, err := rt.caller.Invoke(r.Context(), to.method, asked.message)
+	ctx, cancel, err := deadline(r)
+	if err != nil {
+		Refuse(w, r, err)
+		return
+	}
+	defer cancel()
+	reply, err := rt.caller.Invoke(ctx, to.method, asked.message)
 	if err != nil {
 		Refuse(w, r, err)
 		return

@@ -1,0 +1,58 @@
+package translate_test
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/status"
+
+	"github.com/portico-bff/portico/upstream"
+)
+
+func TestDeadline(t *testing.T) {
+	t.Parallel()
+	var left time.Duration
+	rt := router(t, library(t), stub{invoke: func(ctx context.Context, _ *upstream.Method, _ []byte) (upstream.Reply, error) {
+		left = 0
+		if at, ok := ctx.Deadline(); ok {
+			left = time.Until(at)
+		}
+		if left > 0 && left < time.Second {
+			<-ctx.Done()
+			return upstream.Reply{}, status.FromContextError(ctx.Err()).Err()
+		}
+		return upstream.Reply{}, nil
+	}})
+	for _, test := range []struct {
+		name, value string
+		status      int
+		want        time.Duration
+	}{
+		{"X-Other", "1", 200, 0},
+		{"Request-Timeout", "7", 200, 7 * time.Second},
+		{"Request-Timeout", "2.5", 200, 2500 * time.Millisecond},
+		{"Request-Timeout", "0.02", 504, 20 * time.Millisecond},
+		{"Grpc-Timeout", "9S", 200, 9 * time.Second},
+		{"Grpc-Timeout", "20m", 504, 20 * time.Millisecond},
+		{"Grpc-Timeout", "99999999H", 200, 1e8 * time.Second},
+		{"Request-Timeout", "0", 400, 0},
+		{"Request-Timeout", "-1", 400, 0},
+		{"Request-Timeout", "NaN", 400, 0},
+		{"Request-Timeout", "5s", 400, 0},
+		{"Grpc-Timeout", "5", 400, 0},
+		{"Grpc-Timeout", "S", 400, 0},
+		{"Grpc-Timeout", "5x", 400, 0},
+		{"Grpc-Timeout", "123456789S", 400, 0},
+	} {
+		left = 0
+		r := do(t, rt, "GET /v1/books/1", "", test.name, test.value)
+		if r.StatusCode != test.status {
+			t.Errorf("%s %s: status %d, want %d", test.name, test.value, r.StatusCode, test.status)
+		}
+		if test.status != http.StatusBadRequest && (left > test.want || left < test.want-5*time.Second) {
+			t.Errorf("%s %s: %v are left, want %v", test.name, test.value, left, test.want)
+		}
+	}
+}
