@@ -2,6 +2,7 @@ package schema
 
 import (
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -114,6 +115,8 @@ func (r *batchRun) collect(at int) {
 	}
 	c := m.field.field.call
 	in := r.inputs(m)
+	r.demands = slices.Grow(r.demands, len(parents))
+	r.wanted = slices.Grow(r.wanted, len(parents))
 	var shared *bucket
 	for _, p := range parents {
 		err := in.err
@@ -122,8 +125,10 @@ func (r *batchRun) collect(at int) {
 		if err == nil && b == nil {
 			var base []byte
 			if base, _, err = c.request.build(&in.inputs); err == nil {
-				b = r.bucket(base)
-				if !c.request.usesParent {
+				if c.request.usesParent {
+					b = r.bucket(base, 0)
+				} else {
+					b = r.bucket(base, len(parents))
 					shared = b
 				}
 			} else {
@@ -146,10 +151,11 @@ func (r *batchRun) collect(at int) {
 	}
 }
 
-func (r *batchRun) bucket(base []byte) *bucket {
+// bucket finds or makes the bucket of a base request, for about n keys.
+func (r *batchRun) bucket(base []byte, n int) *bucket {
 	b := r.byBase[string(base)]
 	if b == nil {
-		b = &bucket{base: base, index: map[string]int{}}
+		b = &bucket{base: base, index: make(map[string]int, n), keys: make([][]byte, 0, n)}
 		r.byBase[string(base)] = b
 		r.buckets = append(r.buckets, b)
 	}

@@ -123,10 +123,13 @@ func (f *selected) objectsFrom(span *wire.Span) ([]instance, error) {
 		value := span.Value()
 		return f.objectsOf(nil, value.Raw())
 	}
-	var (
-		objects []instance
-		err     error
-	)
+	n := 0
+	span.Each(func(wire.Value) bool {
+		n++
+		return true
+	})
+	var err error
+	objects := make([]instance, 0, n)
 	span.Each(func(v wire.Value) bool {
 		objects, err = f.objectsOf(objects, v.Raw())
 		return err == nil
