@@ -103,6 +103,13 @@ func FuzzRender(f *testing.F) {
 			}
 		}
 		if !valid {
+			for _, s := range selections[i] { // must not panic
+				_, renderErr := s.r.Append(nil, msg)
+				_, projectErr := s.p.Append(nil, msg)
+				if err := errors.Join(renderErr, projectErr); err != nil && !errors.Is(err, wire.ErrInvalid) {
+					t.Fatal(err)
+				}
+			}
 			return
 		}
 		for j, s := range selections[i] {
@@ -178,6 +185,26 @@ func FuzzCanonical(f *testing.F) {
 	})
 }
 
+// touch reads everything out of bytes that may be malformed, which must not panic.
+func touch(t *testing.T, md protoreflect.MessageDescriptor, table *wire.Table, spans []wire.Span, msg []byte) {
+	t.Helper()
+	text := func(v wire.Value) bool { return len(v.String()) >= 0 && v.IsValid() }
+	if table.Scan(msg, spans) != nil {
+		return
+	}
+	for i := range spans {
+		spans[i].Each(text)
+		_ = spans[i].Value().String()
+	}
+	for i := range md.Fields().Len() {
+		p, err := wire.NewPath(md, md.Fields().Get(i).JSONName())
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.All(msg, text)
+	}
+}
+
 // FuzzScan: a table finds in any bytes what the protobuf runtime reads out of them.
 func FuzzScan(f *testing.F) {
 	w := loadWorld(f)
@@ -188,12 +215,13 @@ func FuzzScan(f *testing.F) {
 		for i := range fields {
 			fields[i] = md.Fields().Get(i)
 		}
+		table, spans := wire.NewTable(md, fields), make([]wire.Span, len(fields))
+		touch(t, md, table, spans, msg)
 		m, err := wire.SlowUnmarshal(md, proto.UnmarshalOptions{AllowPartial: true, Resolver: w.types}, msg)
 		if err != nil {
 			return
 		}
-		spans := make([]wire.Span, len(fields))
-		if err := wire.NewTable(md, fields).Scan(msg, spans); err != nil {
+		if err := table.Scan(msg, spans); err != nil {
 			t.Fatalf("%x: %v", msg, err)
 		}
 		for i, fd := range fields {
