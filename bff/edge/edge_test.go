@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -89,8 +90,8 @@ func behind(cfg edge.Config, c edge.Core, h http.HandlerFunc) *harness {
 		Tracer: sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(out.spans)),
 		Door:   func(*http.Request) request.Door { return request.Mobile },
 	})
-	for i := len(chain) - 1; i >= 0; i-- {
-		out.Handler = chain[i](out.Handler)
+	for _, middleware := range slices.Backward(chain) {
+		out.Handler = middleware(out.Handler)
 	}
 	return out
 }
@@ -166,7 +167,7 @@ func TestLimits(t *testing.T) {
 	result := limit.Result{Allowed: true, Limit: 200, Remaining: 199, Window: 2 * time.Second, Reset: 10 * time.Millisecond}
 	h := behind(edge.Config{}, stub{admit: func() (limit.Result, error) { return result, nil }}, ok)
 	r := h.do(t, "GET /x", "")
-	if p, l := r.Header.Get("RateLimit-Policy"), r.Header.Get("RateLimit"); p != `"default";q=200;w=2` || l != `"default";r=199;t=1` {
+	if p, l := r.Header.Get("Ratelimit-Policy"), r.Header.Get("Ratelimit"); p != `"default";q=200;w=2` || l != `"default";r=199;t=1` {
 		t.Errorf("policy %q, limit %q", p, l)
 	}
 	result.Allowed, result.Remaining = false, 0
@@ -174,7 +175,7 @@ func TestLimits(t *testing.T) {
 		return result, fault.New(codes.ResourceExhausted, "too many requests", fault.WithRetryAfter(1500*time.Millisecond))
 	}}, func(http.ResponseWriter, *http.Request) { t.Error("the handler runs") })
 	r = h.do(t, "GET /x", "")
-	if r.StatusCode != http.StatusTooManyRequests || r.Header.Get("Retry-After") != "2" || r.Header.Get("RateLimit") != `"default";r=0;t=1` {
+	if r.StatusCode != http.StatusTooManyRequests || r.Header.Get("Retry-After") != "2" || r.Header.Get("Ratelimit") != `"default";r=0;t=1` {
 		t.Errorf("status %d, headers %v", r.StatusCode, r.Header)
 	}
 }
@@ -187,7 +188,7 @@ func TestRequestID(t *testing.T) {
 		var seen string
 		h := behind(edge.Config{}, stub{}, func(_ http.ResponseWriter, r *http.Request) { seen = request.FromContext(r.Context()).ID })
 		r := h.do(t, "GET /x", "", "X-Request-Id", sent)
-		if got := r.Header.Get("X-Request-Id"); got != seen || (got == sent) != kept || got == "" {
+		if got := r.Header.Get("X-Request-ID"); got != seen || (got == sent) != kept || got == "" {
 			t.Errorf("sent %q: answered %q, handler saw %q", sent, got, seen)
 		}
 	}
@@ -198,7 +199,7 @@ func TestInfo(t *testing.T) {
 	var info *request.Info
 	h := behind(edge.Config{}, stub{}, func(_ http.ResponseWriter, r *http.Request) { info = request.FromContext(r.Context()) })
 	h.do(t, "PUT /a%2Fb/c%20d?x=1", "", "Accept-Language", "de")
-	if info.Door != request.Mobile || info.Method != "PUT" || info.Path != "/a%2Fb/c d" || info.Header.Get("Accept-Language") != "de" ||
+	if info.Door != request.Mobile || info.Method != http.MethodPut || info.Path != "/a%2Fb/c d" || info.Header.Get("Accept-Language") != "de" ||
 		info.Remote.String() != "192.0.2.1" {
 		t.Errorf("info is %+v", info)
 	}
@@ -241,7 +242,7 @@ func TestPanic(t *testing.T) {
 	t.Parallel()
 	t.Run("before the answer", func(t *testing.T) {
 		t.Parallel()
-		h := behind(edge.Config{}, stub{}, func(http.ResponseWriter, *http.Request) { panic("secret words") })
+		h := behind(edge.Config{}, stub{}, func(http.ResponseWriter, *http.Request) { panic("secret words") }) //nolint:forbidigo // what the test is about
 		r := h.do(t, "GET /x", "")
 		if body := text(t, r); r.StatusCode != http.StatusInternalServerError || !strings.Contains(body, `"code":"INTERNAL"`) || strings.Contains(body, "secret") {
 			t.Errorf("status %d, body %s", r.StatusCode, body)
@@ -255,7 +256,7 @@ func TestPanic(t *testing.T) {
 			t.Parallel()
 			h := behind(edge.Config{}, stub{}, func(w http.ResponseWriter, _ *http.Request) {
 				w.WriteHeader(http.StatusOK)
-				panic(value)
+				panic(value) //nolint:forbidigo // what the test is about
 			})
 			defer func() {
 				if err, _ := recover().(error); !errors.Is(err, http.ErrAbortHandler) {

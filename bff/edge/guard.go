@@ -77,7 +77,7 @@ func bearer(r *http.Request) (token string, ok bool) {
 // socketToken takes the token out of the subprotocols of a WebSocket handshake: browsers cannot send Authorization with
 // it, but a subprotocol "bearer." and the token. It is cut out, so that nobody chooses it.
 func socketToken(r *http.Request) string {
-	const name = "Sec-Websocket-Protocol"
+	const name = "Sec-Websocket-Protocol" //nolint:canonicalheader // as the map of headers spells it
 	token := ""
 	var rest []string
 	for _, field := range r.Header[name] {

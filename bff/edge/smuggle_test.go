@@ -2,7 +2,7 @@ package edge_test
 
 import (
 	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -48,7 +48,7 @@ func TestSmuggling(t *testing.T) {
 		paths = append(paths, request.FromContext(r.Context()).Path)
 	})
 	server := edge.Server(edge.Config{Body: 1 << 10, Header: 8 << 10, ReadTimeout: 300 * time.Millisecond}, h)
-	server.ErrorLog = log.New(io.Discard, "", 0)
+	server.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

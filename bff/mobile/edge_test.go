@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,7 +50,7 @@ func (fleet) Open(ctx context.Context, m *upstream.Method) (upstream.Stream, err
 }
 
 type fleetStream struct {
-	ctx      context.Context
+	ctx      context.Context //nolint:containedctx // a stream lives as long as its context
 	method   *upstream.Method
 	user     string
 	requests chan []byte
@@ -94,12 +95,13 @@ func TestBehindTheEdge(t *testing.T) {
 	}
 	var h http.Handler = door
 	chain := edge.Chain(edge.Config{}, edge.Options{Core: fleet{}, Door: func(*http.Request) request.Door { return request.Mobile }})
-	for i := len(chain) - 1; i >= 0; i-- {
-		h = chain[i](h)
+	for _, middleware := range slices.Backward(chain) {
+		h = middleware(h)
 	}
 	server := httptest.NewServer(h)
 	defer server.Close()
 
+	transport := &http.Transport{}
 	t.Run("events", func(t *testing.T) {
 		ctx, leave := context.WithCancel(t.Context())
 		defer leave()
@@ -110,7 +112,7 @@ func TestBehindTheEdge(t *testing.T) {
 		r.Header.Set("Authorization", "Bearer ada")
 		r.Header.Set("Accept", "text/event-stream")
 		r.Header.Set("Accept-Encoding", "gzip, zstd")
-		res, err := http.DefaultTransport.RoundTrip(r)
+		res, err := transport.RoundTrip(r)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -122,11 +124,11 @@ func TestBehindTheEdge(t *testing.T) {
 	})
 	t.Run("socket", func(t *testing.T) {
 		conn, res, err := websocket.Dial(t.Context(), server.URL+"/v1/boxes/box-1:track",
-			&websocket.DialOptions{Subprotocols: []string{"portico.json", "bearer.ada"}}) //nolint:bodyclose // the connection's
+			&websocket.DialOptions{Subprotocols: []string{"portico.json", "bearer.ada"}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.CloseNow()
+		defer func() { _ = conn.CloseNow() }()
 		if got := res.Header.Get("Sec-WebSocket-Protocol"); got != "portico.json" {
 			t.Errorf("subprotocol %q", got)
 		}
@@ -151,7 +153,7 @@ func TestBehindTheEdge(t *testing.T) {
 			t.Errorf("response %v, %v", res, err)
 		}
 	})
-	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	transport.CloseIdleConnections()
 	if err := door.Close(t.Context()); err != nil && !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}

@@ -135,8 +135,12 @@ func operation(method, path string, execute func(map[string]any) mobile.Answer) 
 	return mobile.Operation{
 		Name: "test", Method: method, Path: path,
 		Variables: []mobile.Variable{
-			{Name: "id"}, {Name: "first", Kind: mobile.Number}, {Name: "full", Kind: mobile.Boolean},
-			{Name: "tags", List: true}, {Name: "numbers", Kind: mobile.Number, List: true}, {Name: "input", Kind: mobile.Object},
+			{Name: "id"},
+			{Name: "first", Kind: mobile.Number},
+			{Name: "full", Kind: mobile.Boolean},
+			{Name: "tags", List: true},
+			{Name: "numbers", Kind: mobile.Number, List: true},
+			{Name: "input", Kind: mobile.Object},
 		},
 		Execute: func(_ context.Context, variables map[string]any) mobile.Answer { return execute(variables) },
 	}
@@ -218,20 +222,28 @@ func TestOperationAnswers(t *testing.T) {
 	}{
 		{"all well", mobile.Answer{Data: []byte(`{"a":1}`)}, 200, `{"a":1}`},
 		{
-			"in part", mobile.Answer{Data: []byte(`{"a":1,"me":{"orders":[null]}}`), Errors: []mobile.FieldError{denied}}, 200,
+			"in part",
+			mobile.Answer{Data: []byte(`{"a":1,"me":{"orders":[null]}}`), Errors: []mobile.FieldError{denied}},
+			200,
 			`{"a":1,"me":{"orders":[null]},"@errors":[{"pointer":"/me/orders/0","type":"about:blank","title":"Forbidden",` +
 				`"status":403,"detail":"not allowed","code":"PERMISSION_DENIED","retryable":false}]}`,
 		},
 		{
-			"nothing left", mobile.Answer{Data: []byte(`{"a":null}`), Errors: []mobile.FieldError{denied}}, 403,
+			"nothing left",
+			mobile.Answer{Data: []byte(`{"a":null}`), Errors: []mobile.FieldError{denied}},
+			403,
 			`{"type":"about:blank","title":"Forbidden","status":403,"detail":"not allowed","code":"PERMISSION_DENIED","retryable":false}`,
 		},
 		{
-			"null", mobile.Answer{Data: []byte(`null`), Errors: []mobile.FieldError{denied}}, 403,
+			"null",
+			mobile.Answer{Data: []byte(`null`), Errors: []mobile.FieldError{denied}},
+			403,
 			`{"type":"about:blank","title":"Forbidden","status":403,"detail":"not allowed","code":"PERMISSION_DENIED","retryable":false}`,
 		},
 		{
-			"nothing executed", mobile.Answer{Errors: []mobile.FieldError{{Err: errors.New("secret")}}}, 500,
+			"nothing executed",
+			mobile.Answer{Errors: []mobile.FieldError{{Err: errors.New("secret")}}},
+			500,
 			`{"type":"about:blank","title":"Internal Server Error","status":500,"detail":"something went wrong on our side","code":"INTERNAL","retryable":false}`,
 		},
 	} {

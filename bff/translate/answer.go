@@ -2,6 +2,7 @@ package translate
 
 import (
 	"container/list"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -84,7 +85,7 @@ func (a *answers) get(fields string) (*answer, error) {
 	md := a.md
 	if a.field != nil {
 		if md = a.field.Message(); md == nil || a.field.IsMap() {
-			return nil, fmt.Errorf("fields: the answer has no fields to select from")
+			return nil, errors.New("fields: the answer has no fields to select from")
 		}
 	}
 	selection, err := wire.ParseFields(md, fields)

@@ -19,6 +19,7 @@ import (
 
 // answering is a Caller whose methods answer with JSON.
 func answering(tb testing.TB, json string) stub {
+	tb.Helper()
 	return stub{invoke: func(_ context.Context, m *upstream.Method, _ []byte) (upstream.Reply, error) {
 		return upstream.Reply{Message: message(tb, m.Output, json)}, nil
 	}}
@@ -109,11 +110,13 @@ func TestFreshness(t *testing.T) {
 	}{
 		{"fetched", upstream.Freshness{}, map[string]string{"Cache-Control": "private, no-cache", "Age": "", "Cache-Status": ""}},
 		{
-			"hit", upstream.Freshness{Source: upstream.Hit, Age: 20 * time.Second, MaxAge: 10 * time.Second, Public: true},
+			"hit",
+			upstream.Freshness{Source: upstream.Hit, Age: 20 * time.Second, MaxAge: 10 * time.Second, Public: true},
 			map[string]string{"Cache-Control": "public, max-age=30", "Age": "20", "Cache-Status": "portico; hit; ttl=10"},
 		},
 		{
-			"private", upstream.Freshness{MaxAge: 10 * time.Second},
+			"private",
+			upstream.Freshness{MaxAge: 10 * time.Second},
 			map[string]string{"Cache-Control": "private, max-age=10", "Age": ""},
 		},
 		{"coalesced", upstream.Freshness{Source: upstream.Coalesced}, map[string]string{"Cache-Status": "portico; fwd=miss; collapsed"}},

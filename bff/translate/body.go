@@ -12,13 +12,13 @@ import (
 	"github.com/portico-bff/portico/bff/fault"
 )
 
-// ReadJSON reads a request's body, of at most max bytes (1 MiB if zero), and checks that its type is JSON. Without a body
+// ReadJSON reads a request's body, of at most limit bytes (1 MiB if zero), and checks that its type is JSON. Without a body
 // it returns nothing. The error is for the client.
-func ReadJSON(w http.ResponseWriter, r *http.Request, max int64) ([]byte, error) {
-	if max == 0 {
-		max = defaultMaxBody
+func ReadJSON(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	if limit == 0 {
+		limit = defaultMaxBody
 	}
-	body, err := readBody(w, r, max)
+	body, err := readBody(w, r, limit)
 	if err != nil || len(body) == 0 {
 		return nil, err
 	}
@@ -28,13 +28,13 @@ func ReadJSON(w http.ResponseWriter, r *http.Request, max int64) ([]byte, error)
 	return body, nil
 }
 
-// readBody reads a request's body, whose size is bounded by max. The error is for the client.
-func readBody(w http.ResponseWriter, r *http.Request, max int64) ([]byte, error) {
+// readBody reads a request's body, whose size is bounded by limit. The error is for the client.
+func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return nil, nil
 	}
-	if r.ContentLength > max {
-		return nil, tooLarge(max)
+	if r.ContentLength > limit {
+		return nil, tooLarge(limit)
 	}
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return nil, unsupported("content coding", encoding)
@@ -44,15 +44,15 @@ func readBody(w http.ResponseWriter, r *http.Request, max int64) ([]byte, error)
 		// Grown as data comes: a length is easily claimed.
 		b.Grow(int(min(r.ContentLength, 64<<10)) + bytes.MinRead)
 	}
-	if _, err := b.ReadFrom(http.MaxBytesReader(w, r.Body, max)); err != nil {
-		return nil, readError(err, max)
+	if _, err := b.ReadFrom(http.MaxBytesReader(w, r.Body, limit)); err != nil {
+		return nil, readError(err, limit)
 	}
 	return b.Bytes(), nil
 }
 
-func readError(err error, max int64) error {
+func readError(err error, limit int64) error {
 	if e, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return tooLarge(min(e.Limit, max))
+		return tooLarge(min(e.Limit, limit))
 	}
 	if _, ok := errors.AsType[*fault.Error](err); ok {
 		return err

@@ -168,7 +168,7 @@ func (rt *route) agree(v *boundVar, text string, given wire.Value) error {
 			}
 		}
 	}
-	return fault.New(codes.InvalidArgument, fmt.Sprintf("%s differs between path and body", v.path),
+	return fault.New(codes.InvalidArgument, v.path+" differs between path and body",
 		fault.WithViolation(pointer(v.path), "differs from the path"))
 }
 

@@ -48,24 +48,26 @@ func (c *conversation) run(ctx context.Context, first []byte) {
 	parts.Go(func() { c.write(ctx) })
 	parts.Go(func() { c.ping(ctx) })
 	parts.Go(func() { c.watch(ctx) })
-	c.read(first)
+	c.read(ctx, first)
 	parts.Wait()
 }
 
 func (c *conversation) touch() { c.lastMessage.Store(time.Now().UnixNano()) }
 
 // read takes frames from the client and sends them upstream.
-func (c *conversation) read(first []byte) {
+func (c *conversation) read(ctx context.Context, first []byte) {
+	// Only closing the connection ends reading: finish goes on to tell the client why the call has ended.
+	reading := context.WithoutCancel(ctx)
 	sending := true // the client may still send messages
 	if first != nil {
 		sending = false
 		if err := sendOnly(c.up, first); err != nil {
-			c.finish(err, false)
+			c.finish(ctx, err, false)
 		}
 	}
 	for {
 		c.reading.Store(true)
-		kind, frame, err := c.conn.Read(context.Background())
+		kind, frame, err := c.conn.Read(reading)
 		c.reading.Store(false)
 		if err != nil {
 			c.abandon(err)
@@ -88,7 +90,7 @@ func (c *conversation) read(first []byte) {
 		case errors.Is(err, io.EOF): // the call has ended; Recv tells why
 			sending = false
 		case err != nil:
-			c.finish(err, false)
+			c.finish(ctx, err, false)
 			// Go on reading until the client has closed as well.
 		}
 	}
@@ -129,7 +131,7 @@ func (c *conversation) write(ctx context.Context) {
 	for {
 		message, err := c.up.Recv()
 		if err != nil {
-			c.finish(err, true)
+			c.finish(ctx, err, true)
 			return
 		}
 		kind := websocket.MessageText
@@ -140,7 +142,7 @@ func (c *conversation) write(ctx context.Context) {
 			buf, err = c.answer.append(buf[:0], message)
 		}
 		if err != nil {
-			c.finish(badAnswer(err), false)
+			c.finish(ctx, badAnswer(err), false)
 			return
 		}
 		if err := c.writeFrame(ctx, kind, buf); err != nil {
@@ -192,12 +194,12 @@ func (c *conversation) watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-c.draining:
-			c.finish(errDraining(), false)
+			c.finish(ctx, errDraining(), false)
 			return
 		case <-idle.C:
 			silent := time.Since(time.Unix(0, c.lastMessage.Load()))
 			if silent >= c.limits.Idle {
-				c.finish(fault.New(codes.DeadlineExceeded, fmt.Sprintf("no message for %v", c.limits.Idle)), false)
+				c.finish(ctx, fault.New(codes.DeadlineExceeded, fmt.Sprintf("no message for %v", c.limits.Idle)), false)
 				return
 			}
 			idle.Reset(c.limits.Idle - silent)
@@ -207,7 +209,7 @@ func (c *conversation) watch(ctx context.Context) {
 
 // finish tells the client how the call ended, closes the connection, and cancels what is left of the call. Only the
 // first of finish and abandon counts. ended tells that err is what Recv returned.
-func (c *conversation) finish(err error, ended bool) {
+func (c *conversation) finish(ctx context.Context, err error, ended bool) {
 	c.once.Do(func() {
 		defer c.cancel()
 		end := lastFrame{Code: fault.Name(codes.OK)}
@@ -226,7 +228,7 @@ func (c *conversation) finish(err error, ended bool) {
 		frame, encodeErr := json.Marshal(map[string]lastFrame{"@end": end})
 		if encodeErr == nil {
 			// If the client cannot be told, closing shows.
-			_ = c.writeFrame(context.Background(), websocket.MessageText, frame)
+			_ = c.writeFrame(context.WithoutCancel(ctx), websocket.MessageText, frame)
 		}
 		_ = c.conn.Close(closeCode(code), end.Code)
 	})

@@ -1,8 +1,6 @@
 package translate
 
 import (
-	"context"
-	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -12,45 +10,34 @@ import (
 	"github.com/portico-bff/portico/bff/fault"
 )
 
-// deadline bounds a call by what the client says it will wait: Request-Timeout in seconds, or Grpc-Timeout as gRPC
-// spells it (such as 500m). It can only shorten what configuration allows. The error is for the client.
-func deadline(r *http.Request) (context.Context, context.CancelFunc, error) {
-	limit, ok, err := clientTimeout(r.Header)
-	switch {
-	case err != nil:
-		return nil, nil, fault.New(codes.InvalidArgument, err.Error(), fault.WithCause(err))
-	case !ok:
-		return r.Context(), func() {}, nil
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), limit)
-	return ctx, cancel, nil
-}
-
-func clientTimeout(h http.Header) (limit time.Duration, ok bool, err error) {
+// clientTimeout is how long the client says that it will wait for a unary call: Request-Timeout in seconds, or
+// Grpc-Timeout as gRPC spells it (such as 500m). It can only shorten what configuration allows. It is 0 if the client
+// says nothing. The error is for the client.
+func clientTimeout(h http.Header) (time.Duration, error) {
 	if fields := h["Request-Timeout"]; len(fields) > 0 {
 		seconds, err := strconv.ParseFloat(fields[0], 64)
 		if err != nil || !(seconds > 0) || seconds > 1e8 {
-			return 0, false, errors.New("Request-Timeout: expected a number of seconds") //nolint:revive,staticcheck // the name of a header
+			return 0, fault.New(codes.InvalidArgument, "Request-Timeout: expected a number of seconds")
 		}
-		return time.Duration(seconds * float64(time.Second)), true, nil
+		return max(time.Duration(seconds*float64(time.Second)), 1), nil
 	}
 	if fields := h["Grpc-Timeout"]; len(fields) > 0 {
 		text := fields[0]
-		bad := errors.New("Grpc-Timeout: expected digits and a unit such as 500m") //nolint:revive,staticcheck // the name of a header
+		bad := fault.New(codes.InvalidArgument, "Grpc-Timeout: expected digits and a unit such as 500m")
 		if len(text) < 2 || len(text) > 9 {
-			return 0, false, bad
+			return 0, bad
 		}
 		unit, known := map[byte]time.Duration{
 			'H': time.Hour, 'M': time.Minute, 'S': time.Second, 'm': time.Millisecond, 'u': time.Microsecond, 'n': time.Nanosecond,
 		}[text[len(text)-1]]
 		n, err := strconv.ParseUint(text[:len(text)-1], 10, 32)
 		if err != nil || !known {
-			return 0, false, bad
+			return 0, bad
 		}
 		if n > uint64(1e8*time.Second/unit) {
-			return time.Duration(1e8) * time.Second, true, nil
+			return time.Duration(1e8) * time.Second, nil
 		}
-		return time.Duration(n) * unit, true, nil
+		return max(time.Duration(n)*unit, 1), nil
 	}
-	return 0, false, nil
+	return 0, nil
 }

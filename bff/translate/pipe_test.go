@@ -14,8 +14,8 @@ import (
 
 // call is the service's end of a streaming call.
 type call struct {
-	ctx      context.Context
-	requests chan []byte // closed when the client sends no more
+	ctx      context.Context //nolint:containedctx // a stream lives as long as its context
+	requests chan []byte     // closed when the client sends no more
 	answers  chan []byte
 	end      chan error // takes the status; nil is OK
 	header   metadata.MD

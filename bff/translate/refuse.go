@@ -20,14 +20,13 @@ func Refuse(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 // note keeps an error for the access log. A nil error is none.
-func note(r *http.Request, err error) *fault.Error {
+func note(r *http.Request, err error) {
 	e := fault.From(err)
 	if e == nil {
-		return nil
+		return
 	}
 	rec := record.FromContext(r.Context())
 	rec.Code, rec.Err = e.Code, e
-	return e
 }
 
 func tooLarge(limit int64) error {

@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"errors"
 	"fmt"
 
 	"google.golang.org/genproto/googleapis/api/annotations"
@@ -66,7 +67,7 @@ func bindings(rule *annotations.HttpRule) ([]binding, error) {
 				return nil, fmt.Errorf("custom kind %q is no HTTP method", b.httpMethod)
 			}
 		default:
-			return nil, fmt.Errorf("a binding has no path")
+			return nil, errors.New("a binding has no path")
 		}
 		all = append(all, b)
 	}

@@ -325,7 +325,7 @@ func dial(t *testing.T, h http.Handler, target string, subprotocols ...string) *
 	t.Helper()
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
-	conn, _, err := websocket.Dial(t.Context(), server.URL+target, &websocket.DialOptions{Subprotocols: subprotocols}) //nolint:bodyclose // the connection's
+	conn, _, err := websocket.Dial(t.Context(), server.URL+target, &websocket.DialOptions{Subprotocols: subprotocols})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -58,7 +58,7 @@ func (rt *Router) stream(w http.ResponseWriter, r *http.Request, to *route, p *u
 		control: http.NewResponseController(w), buf: rt.buffers.get(),
 	}
 	defer rt.buffers.put(out.buf)
-	out.run(ctx, &pump, up)
+	out.run(ctx.Done(), &pump, up)
 }
 
 // sendOnly sends the one request message of a server-streaming call.
@@ -125,7 +125,7 @@ type streamWriter struct {
 const opening = time.Second
 
 // run passes messages on until the stream or the client ends.
-func (s *streamWriter) run(ctx context.Context, p *pump, up upstream.Stream) {
+func (s *streamWriter) run(gone <-chan struct{}, p *pump, up upstream.Stream) {
 	// What bounds reading the request must not end a stream that follows it.
 	_ = s.control.SetReadDeadline(time.Time{}) // not every writer has one
 	beat := time.NewTimer(min(opening, s.limits.Heartbeat))
@@ -144,8 +144,8 @@ func (s *streamWriter) run(ctx context.Context, p *pump, up upstream.Stream) {
 			}
 			err = s.message(up, got.message)
 			beat.Reset(s.limits.Heartbeat)
-		case <-ctx.Done():
-			s.fail(ctx.Err())
+		case <-gone:
+			s.fail(context.Canceled)
 			return
 		case <-s.draining:
 			s.fail(errDraining())
@@ -238,7 +238,8 @@ func (s *streamWriter) fail(err error) {
 		Refuse(s.w, s.r, err)
 		return
 	}
-	e := note(s.r, err)
+	e := fault.From(err)
+	note(s.r, e)
 	if e.Code == codes.Canceled {
 		return
 	}

@@ -27,24 +27,42 @@ func TestStreamForms(t *testing.T) {
 		titles                          []string
 		err                             error
 	}{
-		{"events", "text/event-stream", "data: {\"title\":\"A\"}\n\ndata: {\"title\":\"B\"}\n\nevent: end\ndata: {}\n\n",
-			"text/event-stream", []string{"A", "B"}, nil},
+		{
+			"events", "text/event-stream", "data: {\"title\":\"A\"}\n\ndata: {\"title\":\"B\"}\n\nevent: end\ndata: {}\n\n",
+			"text/event-stream",
+			[]string{"A", "B"},
+			nil,
+		},
 		{"no event", "text/event-stream", "event: end\ndata: {}\n\n", "text/event-stream", nil, nil},
-		{"events and an error", "application/json;q=0.1, text/event-stream", "data: {\"title\":\"A\"}\n\nevent: error\ndata: {\"type\":\"about:blank\"," +
-			"\"title\":\"Not Found\",\"status\":404,\"detail\":\"no such book\",\"code\":\"NOT_FOUND\",\"retryable\":false}\n\n",
-			"text/event-stream", []string{"A"}, notFound()},
+		{
+			"events and an error", "application/json;q=0.1, text/event-stream", "data: {\"title\":\"A\"}\n\nevent: error\ndata: {\"type\":\"about:blank\"," +
+				"\"title\":\"Not Found\",\"status\":404,\"detail\":\"no such book\",\"code\":\"NOT_FOUND\",\"retryable\":false}\n\n",
+			"text/event-stream",
+			[]string{"A"},
+			notFound(),
+		},
 		{"lines", "application/x-ndjson", "{\"title\":\"A\"}\n{\"title\":\"B\"}\n", "application/x-ndjson", []string{"A", "B"}, nil},
-		{"lines and an error", "application/x-ndjson", "{\"title\":\"A\"}\n{\"@error\":{\"type\":\"about:blank\"," +
-			"\"title\":\"Not Found\",\"status\":404,\"detail\":\"no such book\",\"code\":\"NOT_FOUND\",\"retryable\":false}}\n",
-			"application/x-ndjson", []string{"A"}, notFound()},
+		{
+			"lines and an error", "application/x-ndjson", "{\"title\":\"A\"}\n{\"@error\":{\"type\":\"about:blank\"," +
+				"\"title\":\"Not Found\",\"status\":404,\"detail\":\"no such book\",\"code\":\"NOT_FOUND\",\"retryable\":false}}\n",
+			"application/x-ndjson",
+			[]string{"A"},
+			notFound(),
+		},
 		{"array", "", "[{\"title\":\"A\"}\n,{\"title\":\"B\"}\n]\n", "application/json", []string{"A", "B"}, nil},
 		{"empty array", "application/json", "[]\n", "application/json", nil, nil},
-		{"array and an error", "*/*", "[{\"title\":\"A\"}\n,{\"@error\":{\"type\":\"about:blank\"," +
-			"\"title\":\"Not Found\",\"status\":404,\"detail\":\"no such book\",\"code\":\"NOT_FOUND\",\"retryable\":false}}]\n",
-			"application/json", []string{"A"}, notFound()},
-		{"an error at once", "text/event-stream", "{\"type\":\"about:blank\"," +
-			"\"title\":\"Not Found\",\"status\":404,\"detail\":\"no such book\",\"code\":\"NOT_FOUND\",\"retryable\":false}",
-			"application/problem+json", nil, notFound()},
+		{
+			"array and an error", "*/*", "[{\"title\":\"A\"}\n,{\"@error\":{\"type\":\"about:blank\"," +
+				"\"title\":\"Not Found\",\"status\":404,\"detail\":\"no such book\",\"code\":\"NOT_FOUND\",\"retryable\":false}}]\n",
+			"application/json",
+			[]string{"A"},
+			notFound(),
+		},
+		{
+			"an error at once", "text/event-stream", "{\"type\":\"about:blank\"," +
+				"\"title\":\"Not Found\",\"status\":404,\"detail\":\"no such book\",\"code\":\"NOT_FOUND\",\"retryable\":false}",
+			"application/problem+json", nil, notFound(),
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -52,6 +52,7 @@ func (eventForm) before(dst []byte, _ bool) []byte { return append(dst, "data: "
 func (eventForm) after(dst []byte) []byte          { return append(dst, "\n\n"...) }
 func (eventForm) heartbeat() string                { return ": still here\n\n" }
 func (eventForm) end(dst []byte, _ bool) []byte    { return append(dst, "event: end\ndata: {}\n\n"...) }
+
 func (eventForm) fail(dst []byte, _ bool, p fault.Problem) []byte {
 	dst = append(dst, "event: error\ndata: "...)
 	return append(append(dst, problemJSON(p)...), "\n\n"...)

@@ -3,6 +3,7 @@ package translate
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/portico-bff/portico/bff/translate/urlpath"
@@ -109,10 +110,8 @@ type search[R any] struct {
 // newSearch begins a search; false if no route can match. An empty segment matches nothing: GET /orders/ is not
 // GET /orders/{id} with an empty id.
 func newSearch[R any](method string, p *urlpath.Path) (search[R], bool) {
-	for _, segment := range p.Segments {
-		if segment == "" {
-			return search[R]{}, false
-		}
+	if slices.Contains(p.Segments, "") {
+		return search[R]{}, false
 	}
 	s := search[R]{method: method, path: p}
 	s.stem, s.verb, _ = p.Verb()

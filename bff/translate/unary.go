@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"context"
 	"net/http"
 	"strconv"
 	"time"
@@ -24,12 +25,17 @@ func (rt *Router) unary(w http.ResponseWriter, r *http.Request, to *route, p *ur
 		Refuse(w, r, err)
 		return
 	}
-	ctx, cancel, err := deadline(r)
+	limit, err := clientTimeout(r.Header)
 	if err != nil {
 		Refuse(w, r, err)
 		return
 	}
-	defer cancel()
+	ctx := r.Context()
+	if limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
 	reply, err := rt.caller.Invoke(ctx, to.method, asked.message)
 	if err != nil {
 		Refuse(w, r, err)
