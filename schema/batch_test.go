@@ -336,6 +336,29 @@ func (f *rowFake) StoreRows(_ context.Context, r *upstream.Rows, base []byte, ke
 	}
 }
 
+// TestRowsOfOtherResults asserts that rows of one method from two places of its answer never meet in the cache.
+func TestRowsOfOtherResults(t *testing.T) {
+	t.Parallel()
+	s := compileSchema(t, `
+		type Query { book: Book @grpc(method: "library.v1.Library/GetBook") }
+		type Book {
+			author: Author @grpc(method: "library.v1.Library/BatchGetAuthors",
+				batch: {key: "{parent.author_id}", into: "author_ids", results: "authors"})
+			agent: Author @grpc(method: "library.v1.Library/BatchGetAuthors",
+				batch: {key: "{parent.author_id}", into: "author_ids", results: "agents"})
+		}
+		type Author { id: ID! @proto(field: "author_id") }`, schema.Options{})
+	f := &rowFake{fake: newFake(t, map[string]handler{
+		"GetBook":         answer(`{"author_id": "a"}`),
+		"BatchGetAuthors": answer(`{"authors": [{"author_id": "a"}], "agents": [{"author_id": "g"}]}`),
+	}), kept: map[string][]byte{}}
+	for range 2 {
+		if got := execute(t, compile(t, s, `{ book { author { id } agent { id } } }`), f, nil); got != `{"book":{"author":{"id":"a"},"agent":{"id":"g"}}}` {
+			t.Errorf("got %s", got)
+		}
+	}
+}
+
 func TestRowCache(t *testing.T) {
 	t.Parallel()
 	s := compileSchema(t, librarySDL, schema.Options{})

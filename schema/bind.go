@@ -80,7 +80,9 @@ type binder struct {
 	objects     map[objectKey]*object
 	inputs      map[objectKey]*inputObject
 	enums       map[objectKey]bool
-	warnings    []Warning
+	// results holds, for each batch method and the field of its keys, the path of the rows that are cached.
+	results  map[string]string
+	warnings []Warning
 }
 
 func (b *binder) root(op ast.Operation, def *ast.Definition) *object {

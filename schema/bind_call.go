@@ -168,6 +168,11 @@ func (b *binder) batch(rb *requestBinding, c *call, v *ast.Value) (*batch, proto
 	if name, pos := text("get"); name != "" && !b.get(out, row, name, pos, v.Children.ForName("match")) {
 		return nil, nil
 	}
+	cached := m.Name + "\x00" + string(into.Name())
+	if b.results[cached] == "" {
+		b.results[cached] = resultsName
+	}
+	out.uncached = b.results[cached] != resultsName
 	matchText := ""
 	if mv := v.Children.ForName("match"); mv != nil {
 		matchText = mv.String()

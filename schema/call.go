@@ -80,7 +80,9 @@ type batch struct {
 	match func(row []byte) (key []byte, ok bool)
 	// many reports that there may be many rows for a key, all of which make up the list.
 	many bool
-	max  int
+	// uncached keeps the rows out of the row cache, which knows the method and the keys but not the path of the results.
+	uncached bool
+	max      int
 	// signature tells batches apart that must not share a call.
 	signature string
 }

@@ -32,6 +32,7 @@ func New(sources []Source, d *upstream.Descriptors, o Options) (*Schema, error) 
 		render:  wire.RenderOptions{Resolver: d.Types()},
 		parse:   wire.ParseOptions{Resolver: d.Types()},
 		objects: map[objectKey]*object{}, inputs: map[objectKey]*inputObject{}, enums: map[objectKey]bool{},
+		results: map[string]string{},
 	}
 	roots := map[ast.Operation]*object{}
 	for op, def := range map[ast.Operation]*ast.Definition{

@@ -234,7 +234,7 @@ func (p *planner) join(s *selection, f *selected, depth int) *group {
 			g.cached = true
 			p.groups[key] = g
 		}
-		g.cached = g.cached && !c.batch.many
+		g.cached = g.cached && !c.batch.many && !c.batch.uncached
 	}
 	if len(g.members) == 0 {
 		p.out.groups = append(p.out.groups, g)
