@@ -124,7 +124,7 @@ func TestMistakes(t *testing.T) {
 		`services.2: service "shop.catalog.v1.CatalogService" is listed twice`,
 		`operation vars: the path /v1/vars/{nope} has a variable that the operation does not declare: "nope", did you mean "node"?`,
 		`operation home: path template "/v1/{x": column 6: a variable is not closed`,
-		`shop.catalog.v1.CatalogService/ListProducts (GET /v1/products) and operation products (GET /v1/products) match the same requests`,
+		`shop.catalog.v1.CatalogService/ListProducts (GET /v1/products, declared at shop/catalog/v1/catalog.proto:21) and operation products (GET /v1/products) match the same requests`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("mistakes (-want +got):\n%s", diff)

@@ -26,7 +26,8 @@ import (
 // error. Texts of path and query become what the variable's type wants: numbers, booleans, or strings; a list takes a
 // query parameter once for each element.
 //
-// The answer is the data object alone: {"me": ..., "products": ...}. If some of it failed, the status is still 200,
+// The answer is the data object alone, or what "fields" selects of it as for methods; names that it does not have select
+// nothing: {"me": ..., "products": ...}. If some of it failed, the status is still 200,
 // the fields that failed are null, and a last member "@errors" lists why: for each the JSON pointer of the field and the
 // problem document. No field can have that name. If all of it failed, the answer is a problem document with the status
 // of the first error.
@@ -117,12 +118,27 @@ func (o *Operation) serve(w http.ResponseWriter, r *http.Request, vars []transla
 		translate.Refuse(w, r, err)
 		return
 	}
-	variables, err := o.variables(vars, r.URL.RawQuery, body)
+	query, wanted, err := o.query(r)
+	if err != nil {
+		translate.Refuse(w, r, err)
+		return
+	}
+	variables, err := o.variables(vars, query, body)
 	if err != nil {
 		translate.Refuse(w, r, err)
 		return
 	}
 	answer := o.Execute(r.Context(), variables)
+	if len(answer.Errors) > 0 && !someData(answer.Data) {
+		translate.Refuse(w, r, answer.Errors[0].Err)
+		return
+	}
+	if wanted != nil {
+		if answer.Data, err = wanted.project(answer.Data); err != nil {
+			translate.Refuse(w, r, err)
+			return
+		}
+	}
 	if len(answer.Errors) == 0 {
 		translate.WriteJSON(w, r, answer.Data, upstream.Freshness{})
 		return
@@ -130,8 +146,37 @@ func (o *Operation) serve(w http.ResponseWriter, r *http.Request, vars []transla
 	o.answerErrors(w, r, answer)
 }
 
+// query takes the query apart: variables, and the fields of the answer that are wanted; nil for all. "fields" is a
+// variable if the operation has one of that name; "$fields" never is.
+func (o *Operation) query(r *http.Request) (url.Values, *selection, error) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, nil, fault.New(codes.InvalidArgument, "the query is malformed", fault.WithCause(err))
+	}
+	texts := r.Header["X-Goog-Fieldmask"]
+	for _, name := range []string{"$fields", "fields"} {
+		if given, ok := query[name]; ok && (name == "$fields" || o.variable(name) == nil) {
+			texts = given
+			delete(query, name)
+			break
+		}
+	}
+	switch len(texts) {
+	case 0:
+		return query, nil, nil
+	case 1:
+		wanted, err := parseSelection(texts[0])
+		if err != nil {
+			return nil, nil, fault.New(codes.InvalidArgument, err.Error(), fault.WithCause(err))
+		}
+		return query, wanted, nil
+	default:
+		return nil, nil, fault.New(codes.InvalidArgument, "fields: given more than once")
+	}
+}
+
 // variables collects the variables out of path, query and body.
-func (o *Operation) variables(vars []translate.Var, rawQuery string, body []byte) (map[string]any, error) {
+func (o *Operation) variables(vars []translate.Var, query url.Values, body []byte) (map[string]any, error) {
 	out := map[string]any{}
 	for _, v := range vars {
 		declared := o.variable(v.Name)
@@ -144,10 +189,7 @@ func (o *Operation) variables(vars []translate.Var, rawQuery string, body []byte
 		}
 		out[v.Name] = value
 	}
-	query, err := url.ParseQuery(rawQuery)
-	if err != nil {
-		return nil, fault.New(codes.InvalidArgument, "the query is malformed", fault.WithCause(err))
-	}
+	var err error
 	for name, texts := range query {
 		declared := o.variable(name)
 		if declared == nil {
@@ -268,13 +310,13 @@ func invalid(variable, text string) error {
 
 // answerErrors answers with data that has errors.
 func (o *Operation) answerErrors(w http.ResponseWriter, r *http.Request, answer Answer) {
-	if !someData(answer.Data) {
-		translate.Refuse(w, r, answer.Errors[0].Err)
-		return
-	}
 	rec := record.FromContext(r.Context())
 	data := bytes.TrimSpace(answer.Data)
-	body := append(bytes.Clone(data[:len(data)-1]), `,"@errors":`...)
+	body := bytes.Clone(data[:len(data)-1])
+	if len(body) > 1 {
+		body = append(body, ',')
+	}
+	body = append(body, `"@errors":`...)
 	list := make([]partial, len(answer.Errors))
 	for i, e := range answer.Errors {
 		problem := fault.From(e.Err)

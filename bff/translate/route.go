@@ -186,7 +186,17 @@ func (rt *route) boundPaths(body string) []bound {
 
 // String names the route and its method, for messages about the configuration.
 func (rt *route) String() string {
-	return fmt.Sprintf("%s (%s %s)", rt.method.Name, rt.httpMethod, rt.name)
+	return fmt.Sprintf("%s (%s %s%s)", rt.method.Name, rt.httpMethod, rt.name, position(rt.method))
+}
+
+// position says where a method is declared, if its descriptor knows the line.
+func position(m *upstream.Method) string {
+	file := m.Desc.ParentFile()
+	at := file.SourceLocations().ByDescriptor(m.Desc)
+	if at.Path == nil {
+		return ""
+	}
+	return fmt.Sprintf(", declared at %s:%d", file.Path(), at.StartLine+1)
 }
 
 // safe reports whether an answer may be kept by the client: the request only read.

@@ -35,6 +35,10 @@ func (rt *Router) stream(w http.ResponseWriter, r *http.Request, to *route, p *u
 		Refuse(w, r, notAcceptable())
 		return
 	}
+	if r.Method == http.MethodHead {
+		w.Header().Set("Content-Type", form.contentType())
+		return
+	}
 	ctx, cancel := context.WithCancel(r.Context())
 	up, err := rt.caller.Open(ctx, to.method)
 	if err != nil {
@@ -47,9 +51,6 @@ func (rt *Router) stream(w http.ResponseWriter, r *http.Request, to *route, p *u
 	defer cancel()
 	if err := sendOnly(up, asked.message); err != nil {
 		Refuse(w, r, err)
-		return
-	}
-	if r.Method == http.MethodHead {
 		return
 	}
 	pump.start(ctx, up)

@@ -213,6 +213,19 @@ func TestStreamClose(t *testing.T) {
 	}
 }
 
+// HEAD tells what GET would answer with, without a call.
+func TestStreamHead(t *testing.T) {
+	t.Parallel()
+	rt := router(t, library(t), stub{})
+	r := do(t, rt, "HEAD /v1/books/moby:watch", "", "Accept", "text/event-stream")
+	if r.StatusCode != http.StatusOK || r.Header.Get("Content-Type") != "text/event-stream" {
+		t.Errorf("status %d, headers %v", r.StatusCode, r.Header)
+	}
+	if r := do(t, rt, "HEAD /v1/books/moby:watch?nope=1", ""); r.StatusCode != http.StatusBadRequest {
+		t.Errorf("status %d", r.StatusCode)
+	}
+}
+
 func TestStreamRefusedByCaller(t *testing.T) {
 	t.Parallel()
 	d := library(t)
