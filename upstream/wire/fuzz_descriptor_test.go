@@ -72,7 +72,7 @@ func randomMessage(r *rand.Rand, syntax string, index int) *descriptorpb.Descrip
 func shape(r *rand.Rand, syntax string, fd *descriptorpb.FieldDescriptorProto) {
 	features := new(descriptorpb.FeatureSet)
 	repeated := fd.GetLabel() == descriptorpb.FieldDescriptorProto_LABEL_REPEATED
-	switch fd.GetType() { //nolint:exhaustive // the others are numbers
+	switch fd.GetType() {
 	case descriptorpb.FieldDescriptorProto_TYPE_GROUP, descriptorpb.FieldDescriptorProto_TYPE_MESSAGE:
 		if fd.GetType() == descriptorpb.FieldDescriptorProto_TYPE_GROUP {
 			features.MessageEncoding = descriptorpb.FeatureSet_DELIMITED.Enum()

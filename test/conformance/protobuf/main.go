@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/portico-bff/portico/upstream/wire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
@@ -23,7 +24,6 @@ import (
 	_ "github.com/portico-bff/portico/test/conformance/protobuf/gen/proto2editions"
 	_ "github.com/portico-bff/portico/test/conformance/protobuf/gen/proto3"
 	_ "github.com/portico-bff/portico/test/conformance/protobuf/gen/proto3editions"
-	"github.com/portico-bff/portico/upstream/wire"
 )
 
 func main() {
