@@ -77,10 +77,10 @@ func bearer(r *http.Request) (token string, ok bool) {
 // socketToken takes the token out of the subprotocols of a WebSocket handshake: browsers cannot send Authorization with
 // it, but a subprotocol "bearer." and the token. It is cut out, so that nobody chooses it.
 func socketToken(r *http.Request) string {
-	const name = "Sec-Websocket-Protocol" //nolint:canonicalheader // as the map of headers spells it
+	const name = "Sec-WebSocket-Protocol"
 	token := ""
 	var rest []string
-	for _, field := range r.Header[name] {
+	for _, field := range r.Header.Values(name) {
 		for offer := range strings.SplitSeq(field, ",") {
 			offer = strings.TrimSpace(offer)
 			if t, ok := strings.CutPrefix(offer, "bearer."); ok {
@@ -95,7 +95,7 @@ func socketToken(r *http.Request) string {
 	}
 	r.Header.Del(name)
 	if len(rest) > 0 {
-		r.Header[name] = []string{strings.Join(rest, ", ")}
+		r.Header.Set(name, strings.Join(rest, ", "))
 	}
 	return token
 }

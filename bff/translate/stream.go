@@ -59,7 +59,7 @@ func (rt *Router) stream(w http.ResponseWriter, r *http.Request, to *route, p *u
 		control: http.NewResponseController(w), buf: rt.buffers.get(),
 	}
 	defer rt.buffers.put(out.buf)
-	out.run(ctx.Done(), &pump, up)
+	out.run(ctx.Done(), &pump, up) //nolint:contextcheck // the request carries it
 }
 
 // sendOnly sends the one request message of a server-streaming call.
