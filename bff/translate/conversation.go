@@ -207,6 +207,9 @@ func (c *conversation) watch(ctx context.Context) {
 	}
 }
 
+// parting is how long a client may take to accept the last frame; the server may be going down.
+const parting = 2 * time.Second
+
 // finish tells the client how the call ended, closes the connection, and cancels what is left of the call. Only the
 // first of finish and abandon counts. ended tells that err is what Recv returned.
 func (c *conversation) finish(ctx context.Context, err error, ended bool) {
@@ -227,8 +230,9 @@ func (c *conversation) finish(ctx context.Context, err error, ended bool) {
 		}
 		frame, encodeErr := json.Marshal(map[string]lastFrame{"@end": end})
 		if encodeErr == nil {
-			// If the client cannot be told, closing shows.
-			_ = c.writeFrame(context.WithoutCancel(ctx), websocket.MessageText, frame)
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), parting)
+			_ = c.writeFrame(last, websocket.MessageText, frame) // if the client cannot be told, closing shows
+			cancel()
 		}
 		_ = c.conn.Close(closeCode(code), end.Code)
 	})

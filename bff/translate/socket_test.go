@@ -267,6 +267,53 @@ func TestSocketPingAndIdle(t *testing.T) {
 	}
 }
 
+// A message that inflates to more than the limit ends the connection, however small it came.
+func TestSocketBomb(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(router(t, library(t), serving(func(c *call) error { <-c.ctx.Done(); return c.ctx.Err() })))
+	defer server.Close()
+	conn, _, err := websocket.Dial(t.Context(), server.URL+"/v1/books/moby:chat", &websocket.DialOptions{CompressionMode: websocket.CompressionNoContextTakeover})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.CloseNow() }()
+	bomb := `{"title":"` + strings.Repeat("a", 16<<20) + `"}`
+	if err := conn.Write(t.Context(), websocket.MessageText, []byte(bomb)); err != nil {
+		t.Logf("writing: %v", err) // the server may have closed already
+	}
+	if _, _, err := conn.Read(t.Context()); websocket.CloseStatus(err) != websocket.StatusMessageTooBig {
+		t.Errorf("closed with %v", err)
+	}
+}
+
+func TestSocketOrigins(t *testing.T) {
+	t.Parallel()
+	d := library(t)
+	rt, err := translate.New(d.Methods(libraryService), translate.Options{
+		Caller: echoStream(nil), Origins: []string{"https://*.good.test"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(rt)
+	defer server.Close()
+	for origin, allowed := range map[string]bool{
+		"https://app.good.test": true, server.URL: true, "": true, "http://app.good.test": false, "https://good.test.evil.test": false, "null": false,
+	} {
+		header := http.Header{}
+		if origin != "" {
+			header.Set("Origin", origin)
+		}
+		conn, _, err := websocket.Dial(t.Context(), server.URL+"/v1/books/moby:chat", &websocket.DialOptions{HTTPHeader: header})
+		if (err == nil) != allowed {
+			t.Errorf("origin %q: %v", origin, err)
+		}
+		if err == nil {
+			_ = conn.CloseNow()
+		}
+	}
+}
+
 func TestSocketClose(t *testing.T) {
 	t.Parallel()
 	rt := router(t, library(t), serving(func(c *call) error { <-c.ctx.Done(); return c.ctx.Err() }))
