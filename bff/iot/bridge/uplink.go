@@ -189,11 +189,13 @@ func (u *uplink) compileDedup(element protoreflect.MessageDescriptor, cfg Dedup)
 
 func (u *uplink) compileResults(cfg Uplink) error {
 	r := cfg.Results
-	if r == nil {
+	switch {
+	case r == nil:
 		return nil
-	}
-	if u.into == nil {
+	case cfg.Into == "":
 		return mistake.At("results need into", "results")
+	case u.into == nil:
+		return nil // what is wrong with into is reported already
 	}
 	fd, wrong := field(u.method.Output, r.Field, "results", "field")
 	switch {
