@@ -23,7 +23,7 @@ func testBadInput(t *testing.T, at site) {
 	if resp := client.Get(t, at.Admin+"/readyz", ""); resp.Status != http.StatusOK {
 		t.Errorf("not ready after bad input: %d %s", resp.Status, resp.Body)
 	}
-	client.Connect(t, at.MQTT, "box-0002", at.token(t, "box-0002", "device", time.Hour))
+	client.Connect(t, at.MQTT, "box-0007", at.token(t, "box-0007", "device", time.Hour))
 	createOrder(t, at)
 }
 
@@ -152,18 +152,18 @@ func clip(body []byte) string {
 // testDeadLetter publishes payloads that no service can want: they are acknowledged and put aside with a reason, and
 // the readings around them arrive.
 func testDeadLetter(t *testing.T, at site) {
-	device := client.Connect(t, at.MQTT, "box-0003", at.token(t, "box-0003", "device", time.Hour))
+	device := client.Connect(t, at.MQTT, "box-0002", at.token(t, "box-0002", "device", time.Hour))
 	before := metric(t, at, "portico_iot_uplink_messages_total", `result="refused"`)
 	for _, payload := range []string{`{"celsius": `, `not json`, `{"celsius": 900}`, `{"nonsense": 1}`, "\xff\xfe", ``} {
-		if err := device.Publish("boxes/box-0003/telemetry", payload, arrival); err != nil {
+		if err := device.Publish("boxes/box-0002/telemetry", payload, arrival); err != nil {
 			t.Fatalf("publish %q: %v", payload, err)
 		}
 	}
-	if err := device.Publish("boxes/box-0003/telemetry", `{"celsius": 3, "sequence": "2000001"}`, arrival); err != nil {
+	if err := device.Publish("boxes/box-0002/telemetry", `{"celsius": 3, "sequence": "2000001"}`, arrival); err != nil {
 		t.Fatal(err)
 	}
 	stack.Eventually(t, arrival, func() error {
-		resp := client.Get(t, at.HTTP+"/v1/boxes/box-0003/readings?page_size=50", at.Tokens.Customer)
+		resp := client.Get(t, at.HTTP+"/v1/boxes/box-0002/readings?page_size=50", at.Tokens.Customer)
 		if !strings.Contains(string(resp.Body), "2000001") {
 			return context.DeadlineExceeded
 		}
