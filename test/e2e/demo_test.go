@@ -29,6 +29,7 @@ func TestDemo(t *testing.T) {
 		"fields":                     testFields,
 		"track":                      testTrack,
 		"command reaches its device": testCommand,
+		"bff mqtt sub":               testSubscribeCommand,
 		"credentials at every door":  testCredentials,
 		"foreign order":              testForeignOrder,
 		"bad input":                  testBadInput,

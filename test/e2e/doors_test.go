@@ -160,3 +160,19 @@ func testCommand(t *testing.T, at site) {
 		}
 	}
 }
+
+// testSubscribeCommand receives a command with `bff mqtt sub`, as somebody without mosquitto does.
+func testSubscribeCommand(t *testing.T, at site) {
+	sub := stack.Start(t, nil, programs.Path(t, "bff"), "mqtt", "sub", "--url", at.MQTT, "-u", "box-0003",
+		"-P", at.token(t, "box-0003", "device", time.Hour), "-t", "boxes/box-0003/commands", "--count", "1")
+	stack.Eventually(t, arrival, func() error { // a command that is sent before the device has subscribed is not for it
+		resp := client.Post(t, at.HTTP+"/v1/boxes/box-0003:command", at.Tokens.Admin, `{"kind": "COMMAND_KIND_BLINK"}`)
+		if resp.Status != http.StatusOK {
+			t.Fatalf("the command answered %d %s", resp.Status, resp.Body)
+		}
+		return sub.Wait(200 * time.Millisecond)
+	})
+	if out := sub.Stdout(); !strings.HasPrefix(out, "boxes/box-0003/commands {") || !strings.Contains(out, "COMMAND_KIND_BLINK") {
+		t.Errorf("bff mqtt sub printed %q", out)
+	}
+}
