@@ -193,7 +193,7 @@ func protoError(err error) error {
 func bodyError(err error) error {
 	if s, ok := errors.AsType[*wire.SyntaxError](err); ok {
 		return fault.New(codes.InvalidArgument, "the body is malformed: "+s.Error(), fault.WithCause(err),
-			fault.WithViolation(s.Pointer, s.Error()))
+			fault.WithViolation(s.Pointer, valueText(&wire.ValueError{Found: s.Found, Expected: s.Expected, Nearest: s.Nearest})))
 	}
 	if v, ok := errors.AsType[*wire.ValueError](err); ok {
 		return fault.New(codes.InvalidArgument, "the body is malformed: "+v.Error(), fault.WithCause(err),
