@@ -209,12 +209,18 @@ func (s *canon) merged(f *field, from, to, depth int) (content []byte, found boo
 	}
 	for i := from; i < to; i++ {
 		o := s.found[i]
-		if err := s.check(f.msg, o.value, depth); err != nil {
-			return nil, false, err
+		if o.dead {
+			if err := s.check(f.msg, o.value, depth); err != nil {
+				return nil, false, err
+			}
+			continue
 		}
-		if !o.dead {
-			content, found = append(content, o.value...), true
+		// What is in the pieces is checked when all of them are read: to check it here too would double the work at every
+		// level of nesting.
+		if !wellFormed(o.value) {
+			return nil, false, errTruncated()
 		}
+		content, found = append(content, o.value...), true
 	}
 	return content, found, nil
 }
@@ -316,7 +322,7 @@ func (s *canon) entry(f *field, content []byte, depth int) error {
 	if depth <= 0 {
 		return errDepth()
 	}
-	key, value, err := s.splitEntry(f, content, depth)
+	key, value, err := s.splitEntry(f, content)
 	if err != nil {
 		return err
 	}
@@ -356,7 +362,7 @@ func (s *canon) entry(f *field, content []byte, depth int) error {
 
 // splitEntry finds the key and the value of an entry: the last ones, or the pieces of a message put together. What is
 // missing is nil.
-func (s *canon) splitEntry(f *field, content []byte, depth int) (key, value []byte, err error) {
+func (s *canon) splitEntry(f *field, content []byte) (key, value []byte, err error) {
 	pieces := 0
 	for len(content) > 0 {
 		num, typ, n := protowire.ConsumeTag(content)
@@ -382,15 +388,9 @@ func (s *canon) splitEntry(f *field, content []byte, depth int) (key, value []by
 				return nil, nil, errUTF8(f)
 			case f.val.msg == nil || pieces == 0:
 				value = v
+			case !wellFormed(value) || !wellFormed(v):
+				return nil, nil, errTruncated()
 			default:
-				if pieces == 1 {
-					if err := s.check(f.val.msg, value, depth); err != nil {
-						return nil, nil, err
-					}
-				}
-				if err := s.check(f.val.msg, v, depth); err != nil {
-					return nil, nil, err
-				}
 				value = append(slices.Clip(value), v...)
 			}
 			pieces++

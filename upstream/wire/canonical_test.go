@@ -2,6 +2,8 @@ package wire_test
 
 import (
 	"bytes"
+	"slices"
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -74,6 +76,57 @@ func TestOneMeaning(t *testing.T) {
 	}
 	if got, err = m.Append(nil); err != nil || string(got) != want {
 		t.Errorf("builder: got %q (%v)", got, err)
+	}
+}
+
+// TestSplitAtEveryLevel: a message that is split in two at each of many levels costs no more than its size and depth.
+func TestSplitAtEveryLevel(t *testing.T) {
+	t.Parallel()
+	w := loadWorld(t)
+	md := w.root(0)
+	sel, err := wire.ParseFields(md, strings.Repeat("oneofNestedMessage.corecursive.", 10)+"optionalInt32")
+	if err != nil {
+		t.Fatal(err)
+	}
+	selected := must(wire.NewRenderer(md, sel, wire.RenderOptions{}))(t)
+	projector := must(wire.NewProjector(md, sel))(t)
+	all := renderer(t, md, "")
+	canonical := must(wire.NewCanonicalizer(md, wire.ParseOptions{}))(t)
+	sub := func(num protowire.Number, content []byte) []byte {
+		return protowire.AppendBytes(protowire.AppendTag(nil, num, protowire.BytesType), content)
+	}
+	field := func(name protoreflect.Name, content []byte) []byte {
+		return sub(md.Fields().ByName(name).Number(), content)
+	}
+	for name, around := range map[string]func(msg []byte) []byte{
+		"pieces": func(msg []byte) []byte {
+			return slices.Concat(field("recursive_message", nil), field("recursive_message", msg))
+		},
+		"replaced": func(msg []byte) []byte {
+			return slices.Concat(field("oneof_nested_message", sub(2, msg)), field("oneof_string", nil))
+		},
+		"replaced and back": func(msg []byte) []byte {
+			return slices.Concat(field("oneof_nested_message", nil), field("oneof_string", nil), field("oneof_nested_message", sub(2, msg)))
+		},
+		"map values": func(msg []byte) []byte {
+			entry := slices.Concat(sub(2, nil), sub(2, sub(2, msg)))
+			return slices.Concat(field("map_string_nested_message", nil), field("map_string_nested_message", entry))
+		},
+		"map values dropped": func(msg []byte) []byte {
+			return slices.Concat(field("map_string_nested_message", sub(2, sub(2, msg))), field("map_string_nested_message", nil))
+		},
+	} {
+		msg := []byte{}
+		for range 30 {
+			msg = around(msg)
+		}
+		for part, appendTo := range map[string]func(dst, msg []byte) ([]byte, error){
+			"canonical": canonical.Append, "all": all.Append, "selected": selected.Append, "projected": projector.Append,
+		} {
+			if _, err := appendTo(nil, msg); err != nil {
+				t.Errorf("%s, %s: %v", name, part, err)
+			}
+		}
 	}
 }
 

@@ -12,6 +12,22 @@ const bytesType = protowire.BytesType
 
 func errTruncated() error { return fmt.Errorf("%w: truncated or malformed", ErrInvalid) }
 
+// wellFormed reports whether msg is a sequence of whole fields. It does not look into them.
+func wellFormed(msg []byte) bool {
+	for len(msg) > 0 {
+		num, typ, n := protowire.ConsumeTag(msg)
+		if n < 0 || num > protowire.MaxValidNumber {
+			return false
+		}
+		m := protowire.ConsumeFieldValue(num, typ, msg[n:])
+		if m < 0 {
+			return false
+		}
+		msg = msg[n+m:]
+	}
+	return true
+}
+
 // step is one field that is looked for in a message.
 type step struct {
 	fd       protoreflect.FieldDescriptor

@@ -9,6 +9,7 @@ import (
 // use.
 type Projector struct {
 	fields map[protowire.Number]*projected // nil copies everything
+	rivals bool                            // some are not selected, but may replace others
 }
 
 // projected is a field that is selected, or that is not but whose oneof has a selected member, which it may replace.
@@ -50,6 +51,7 @@ func newProjector(md protoreflect.MessageDescriptor, sel *Selection) *Projector 
 		for _, n := range s.siblings {
 			if other := p.fields[n]; other != nil && !other.dropped && p.fields[s.num] == nil {
 				p.fields[s.num] = &projected{step: s, dropped: true, oneof: other.oneof}
+				p.rivals = true
 			}
 		}
 	}
@@ -92,54 +94,55 @@ func (p *Projector) Append(dst, msg []byte) ([]byte, error) {
 	if p.fields == nil {
 		return append(dst, msg...), nil
 	}
-	mark := len(dst)
-	dst, replaced, err := p.pass(dst, msg, nil)
-	if err != nil || len(replaced) == 0 {
-		return dst, err
+	var replaced map[int]int
+	if p.rivals {
+		replaced = p.replaced(msg)
 	}
-	dst, _, err = p.pass(dst[:mark], msg, replaced)
-	return dst, err
-}
-
-// pass copies the selected fields once. replaced says for a oneof up to where in msg other members than the selected
-// ones have replaced these; what it returns is the same as far as it was found to matter.
-func (p *Projector) pass(dst, msg []byte, replaced map[int]int) (out []byte, found map[int]int, err error) {
-	var written map[int]bool
 	for at := 0; at < len(msg); {
 		num, typ, n := protowire.ConsumeTag(msg[at:])
 		if n < 0 || num > protowire.MaxValidNumber {
-			return dst, nil, errTruncated()
+			return dst, errTruncated()
 		}
 		m := protowire.ConsumeFieldValue(num, typ, msg[at+n:])
 		if m < 0 {
-			return dst, nil, errTruncated()
+			return dst, errTruncated()
 		}
 		start, value := at, at+n
 		at += n + m
 		f := p.fields[num]
-		switch {
-		case f == nil:
-		case f.dropped:
-			if typ == f.wire && written[f.oneof] {
-				if found == nil {
-					found = map[int]int{}
-				}
-				found[f.oneof] = start
-			}
-		case f.oneof > 0 && start < replaced[f.oneof]:
-		default:
-			if f.oneof > 0 {
-				if written == nil {
-					written = map[int]bool{}
-				}
-				written[f.oneof] = true
-			}
-			if dst, err = f.append(dst, msg[start:value], msg[value:at], typ); err != nil {
-				return dst, nil, err
-			}
+		if f == nil || f.dropped || f.oneof > 0 && start < replaced[f.oneof] {
+			continue
+		}
+		var err error
+		if dst, err = f.append(dst, msg[start:value], msg[value:at], typ); err != nil {
+			return dst, err
 		}
 	}
-	return dst, found, nil
+	return dst, nil
+}
+
+// replaced says for each oneof up to where in msg members that are not selected have replaced those that are. It stops
+// at what is malformed.
+func (p *Projector) replaced(msg []byte) map[int]int {
+	var found map[int]int
+	for at := 0; at < len(msg); {
+		num, typ, n := protowire.ConsumeTag(msg[at:])
+		if n < 0 {
+			break
+		}
+		m := protowire.ConsumeFieldValue(num, typ, msg[at+n:])
+		if m < 0 {
+			break
+		}
+		if f := p.fields[num]; f != nil && f.dropped && typ == f.wire {
+			if found == nil {
+				found = map[int]int{}
+			}
+			found[f.oneof] = at
+		}
+		at += n + m
+	}
+	return found
 }
 
 // append copies a field, or what is selected of it.

@@ -195,10 +195,9 @@ func (s *render) again(f *field, span *fieldSpan, msg, content []byte) error {
 	switch {
 	case f.list || f.isMap:
 	case f.msg != nil:
-		for _, piece := range [][]byte{msg[span.start:span.end], content} {
-			if err := s.valid(f.msg, piece); err != nil {
-				return err
-			}
+		// What is in the pieces is checked when all of them are rendered.
+		if !wellFormed(msg[span.start:span.end]) || !wellFormed(content) {
+			return errTruncated()
 		}
 		if span.pieces == 0 {
 			s.pieces = append(s.pieces, slices.Clone(msg[span.start:span.end]))
@@ -217,7 +216,7 @@ func (s *render) replaced(p *program, span *fieldSpan, slot int, msg []byte) err
 		return nil
 	}
 	f := p.outputs[slices.IndexFunc(p.outputs, func(o output) bool { return o.slot == slot })].f
-	if err := s.passedOver(f, msg[span.start:span.end]); err != nil {
+	if err := s.passedOver(f, s.content(span, msg)); err != nil {
 		return err
 	}
 	*span = fieldSpan{}

@@ -171,13 +171,8 @@ func (s *render) piece(f *field, e *mapEntry, v []byte, before int) error {
 	case before == 0:
 		e.value = v
 		return nil
-	case before == 1:
-		if err := s.valid(f.val.msg, e.value); err != nil {
-			return err
-		}
-	}
-	if err := s.valid(f.val.msg, v); err != nil {
-		return err
+	case !wellFormed(e.value) || !wellFormed(v):
+		return errTruncated()
 	}
 	e.value = append(slices.Clip(e.value), v...)
 	return nil
