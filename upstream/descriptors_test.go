@@ -157,8 +157,8 @@ func TestLoadMistakes(t *testing.T) {
 		want    []string // parts of each mistake, in order
 	}{
 		{"nothing", nil, []string{"no descriptors"}},
-		{"no set", []upstream.DescriptorSource{{}}, []string{"0: a source without set"}},
-		{"no file", []upstream.DescriptorSource{{Set: "missing.binpb"}}, []string{"0.set: cannot read the descriptor set: open missing.binpb"}},
+		{"no set", []upstream.DescriptorSource{{}}, []string{"0: a source without set, protos or reflect"}},
+		{"no file", []upstream.DescriptorSource{{Set: "missing.binpb"}}, []string{"0.set: cannot read the descriptor set: stat missing.binpb"}},
 		{"garbage", []upstream.DescriptorSource{{Set: writeFile(t, "x", []byte("garbage"))}}, []string{"0.set: "}},
 		{"empty", []upstream.DescriptorSource{{Set: writeFile(t, "x", nil)}}, []string{"is empty"}},
 		{"different file", []upstream.DescriptorSource{
