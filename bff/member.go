@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
@@ -33,14 +34,24 @@ func join(ctx context.Context, cfg *config.Mesh, idempotent func(string) bool, l
 	background := context.WithoutCancel(ctx)
 	m, err := mesh.New(ctx, mesh.Options{
 		Identity: identity, PolicyFile: cfg.Policy, Idempotent: idempotent, TracerProvider: tracer,
-		OnEvent: func(e mesh.Event) {
-			logger.WarnContext(background, "mesh event", "kind", string(e.Kind), "peer", e.Peer, "method", e.Method, "error", e.Err)
-		},
+		OnEvent: func(e mesh.Event) { logEvent(background, logger, e) },
 	})
 	if err != nil {
 		return nil, errors.Join(mistake.In(err, "policy"), identity.Close())
 	}
 	return &member{mesh: m, identity: identity}, nil
+}
+
+// logEvent tells what the mesh did on its own. What a caller gets to see as an error anyway is for debugging.
+func logEvent(ctx context.Context, logger *slog.Logger, e mesh.Event) {
+	level := slog.LevelDebug
+	switch e.Kind {
+	case mesh.PolicyRefused, mesh.EndpointEjected, mesh.RetryRefused:
+		level = slog.LevelWarn
+	case mesh.PolicyLoaded:
+		level = slog.LevelInfo
+	}
+	logger.Log(ctx, level, "mesh event", "kind", string(e.Kind), "target", e.Target, "method", e.Method, "endpoint", e.Endpoint, "error", e.Err)
 }
 
 func identify(ctx context.Context, cfg *config.Identity) (mesh.Identity, error) {
@@ -77,10 +88,18 @@ func (unreachable) NewClient(target, _ string, opts ...grpc.DialOption) (*grpc.C
 	return grpc.NewClient(target, append(opts, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
 }
 
-// idempotent answers the mesh's question for methods that are known from descriptors at run time.
-func idempotent(d *upstream.Descriptors) func(fullMethod string) bool {
-	return func(fullMethod string) bool {
-		m, ok := d.Method(strings.TrimPrefix(fullMethod, "/"))
-		return ok && m.Idempotency != upstream.IdempotencyUnknown
+// knownMethods answers the mesh's question for methods that are known from descriptors at run time. The mesh is there
+// before the descriptors are, since they may have to be asked for through it.
+type knownMethods struct{ descriptors atomic.Pointer[upstream.Descriptors] }
+
+func (k *knownMethods) store(d *upstream.Descriptors) { k.descriptors.Store(d) }
+
+// idempotent reports whether a method may be called again; before there are descriptors, none is.
+func (k *knownMethods) idempotent(fullMethod string) bool {
+	d := k.descriptors.Load()
+	if d == nil {
+		return false
 	}
+	m, ok := d.Method(strings.TrimPrefix(fullMethod, "/"))
+	return ok && m.Idempotency != upstream.IdempotencyUnknown
 }
