@@ -44,12 +44,14 @@ func join(ctx context.Context, cfg *config.Mesh, idempotent func(string) bool, l
 
 // logEvent tells what the mesh did on its own. What a caller gets to see as an error anyway is for debugging.
 func logEvent(ctx context.Context, logger *slog.Logger, e mesh.Event) {
-	level := slog.LevelDebug
+	var level slog.Level
 	switch e.Kind {
 	case mesh.PolicyRefused, mesh.EndpointEjected, mesh.RetryRefused:
 		level = slog.LevelWarn
 	case mesh.PolicyLoaded:
 		level = slog.LevelInfo
+	default:
+		level = slog.LevelDebug
 	}
 	logger.Log(ctx, level, "mesh event", "kind", string(e.Kind), "target", e.Target, "method", e.Method, "endpoint", e.Endpoint, "error", e.Err)
 }
