@@ -172,7 +172,7 @@ func TestDecompressed(t *testing.T) {
 			if got := text(t, r); got != "hello" || r.StatusCode != http.StatusOK {
 				t.Errorf("status %d, body %q", r.StatusCode, got)
 			}
-			bomb := encode(t, coding, make([]byte, 64<<20))
+			bomb := encode(t, coding, make([]byte, 16<<20))
 			if len(bomb) > 1<<20 {
 				t.Fatalf("the bomb has %d bytes", len(bomb))
 			}

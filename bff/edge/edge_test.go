@@ -305,7 +305,7 @@ func TestBodyLimit(t *testing.T) {
 // A body that does not come ends with 408; one that came leaves the handler all the time it needs.
 func TestBodyTime(t *testing.T) {
 	t.Parallel()
-	server := httptest.NewServer(behind(edge.Config{ReadTimeout: 50 * time.Millisecond}, stub{}, func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewServer(behind(edge.Config{ReadTimeout: 200 * time.Millisecond}, stub{}, func(w http.ResponseWriter, r *http.Request) {
 		if _, err := io.ReadAll(r.Body); err != nil {
 			fault.WriteProblem(w, r, err)
 			return
@@ -313,7 +313,7 @@ func TestBodyTime(t *testing.T) {
 		select {
 		case <-r.Context().Done():
 			t.Error("the request was cancelled while its handler worked")
-		case <-time.After(150 * time.Millisecond):
+		case <-time.After(400 * time.Millisecond):
 		}
 	}))
 	defer server.Close()

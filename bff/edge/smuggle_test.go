@@ -41,13 +41,13 @@ func TestSmuggling(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	var paths []string
-	h := behind(edge.Config{Body: 1 << 10, Header: 8 << 10, ReadTimeout: 300 * time.Millisecond}, stub{}, func(_ http.ResponseWriter, r *http.Request) {
+	h := behind(edge.Config{Body: 1 << 10, Header: 8 << 10, ReadTimeout: 2 * time.Second}, stub{}, func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		mu.Lock()
 		defer mu.Unlock()
 		paths = append(paths, request.FromContext(r.Context()).Path)
 	})
-	server := edge.Server(edge.Config{Body: 1 << 10, Header: 8 << 10, ReadTimeout: 300 * time.Millisecond}, h)
+	server := edge.Server(edge.Config{Body: 1 << 10, Header: 8 << 10, ReadTimeout: 2 * time.Second}, h)
 	server.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
