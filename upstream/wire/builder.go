@@ -94,7 +94,8 @@ func (m *Message) SetText(s *Slot, text string) error {
 	if s.end().isMap {
 		return &ValueError{Field: s.path, Found: "a map has no text form"}
 	}
-	if err := m.claim(s); err != nil {
+	again, err := m.claim(s)
+	if err != nil {
 		return err
 	}
 	mark := len(m.w.out)
@@ -105,7 +106,9 @@ func (m *Message) SetText(s *Slot, text string) error {
 		wrong.Field = s.path
 		return wrong
 	}
-	m.set = append(m.set, s)
+	if !again {
+		m.set = append(m.set, s)
+	}
 	return nil
 }
 
@@ -130,10 +133,13 @@ func (m *Message) SetRaw(s *Slot, raw []byte) error {
 	if _, n := consumeRaw(raw, f.kind); f.wire != bytesType && f.msg == nil && n != len(raw) {
 		return &ValueError{Field: s.path, Found: fmt.Sprintf("%d bytes", len(raw)), Expected: "one " + f.kind.String()}
 	}
-	if err := m.claim(s); err != nil {
+	again, err := m.claim(s)
+	if err != nil {
 		return err
 	}
-	m.set = append(m.set, s)
+	if !again {
+		m.set = append(m.set, s)
+	}
 	m.wrap(s, func() {
 		m.w.out = protowire.AppendVarint(m.w.out, f.tag)
 		switch f.wire {
@@ -180,26 +186,26 @@ func (m *Message) Merge(wire []byte) error {
 // Append appends the canonical encoding of m. A missing required field is an error that wraps [ErrInvalid].
 func (m *Message) Append(dst []byte) ([]byte, error) { return m.b.canonical.Append(dst, m.w.out) }
 
-// claim refuses a second value for a singular field and a second member of a oneof, and removes what has come whole.
-func (m *Message) claim(s *Slot) error {
-	again := false
+// claim refuses a second value for a singular field and a second member of a oneof, and removes what has come whole. It
+// reports whether the field, a repeated one, has been assigned to before.
+func (m *Message) claim(s *Slot) (again bool, err error) {
 	for _, other := range m.set {
 		if other == s || sameFields(other.fields, s.fields) {
 			if !s.end().list {
-				return &ValueError{Field: s.path, Found: "a second value", Expected: "one"}
+				return false, &ValueError{Field: s.path, Found: "a second value", Expected: "one"}
 			}
 			again = true
 			continue
 		}
 		if a, b := rivals(other.fields, s.fields); a != nil {
-			return &ValueError{Field: s.path, Found: fmt.Sprintf("%s is set too, and only one of %s may be",
+			return false, &ValueError{Field: s.path, Found: fmt.Sprintf("%s is set too, and only one of %s may be",
 				other.path, b.fd.ContainingOneof().Name())}
 		}
 	}
 	if m.loose && !again {
 		m.w.out = without(m.w.out, s.fields)
 	}
-	return nil
+	return again, nil
 }
 
 func sameFields(a, b []*field) bool {

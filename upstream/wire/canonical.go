@@ -65,7 +65,8 @@ func (c *Canonicalizer) append(dst, msg []byte, l *layout, partial bool) ([]byte
 type canon struct {
 	writer
 	types   *types
-	found   []occurrence // of the messages being read, the innermost last
+	found   []occurrence  // of the messages being read, the innermost last
+	members []oneofMember // of the message being scanned
 	partial bool
 }
 
@@ -75,6 +76,12 @@ type occurrence struct {
 	value  []byte // what follows the tag; the content alone of strings, bytes, messages and packed scalars
 	packed bool
 	dead   bool // a later member of its oneof replaces it
+}
+
+// oneofMember is the member that a oneof has, since an index of the occurrences.
+type oneofMember struct {
+	f    *field
+	from int
 }
 
 // message appends the canonical encoding of msg.
@@ -113,7 +120,8 @@ func (s *canon) message(l *layout, msg []byte, depth int) error {
 
 // scan finds the occurrences of known fields.
 func (s *canon) scan(l *layout, msg []byte) error {
-	base := len(s.found)
+	members := len(s.members)
+	defer func() { s.members = s.members[:members] }()
 	for len(msg) > 0 {
 		num, typ, n := protowire.ConsumeTag(msg)
 		if n < 0 || num > protowire.MaxValidNumber {
@@ -134,15 +142,33 @@ func (s *canon) scan(l *layout, msg []byte) error {
 			return errUTF8(f)
 		}
 		if len(f.siblings) > 0 {
-			for i := range s.found[base:] {
-				if other := &s.found[base+i]; other.f != f && other.f.oneof == f.oneof {
-					other.dead = true
-				}
-			}
+			s.member(f, members)
 		}
 		s.found = append(s.found, o)
 	}
 	return nil
+}
+
+// member notes a member of a oneof, which replaces all other members that were found before. What was found before the
+// last change of members is dead already. base is where the oneofs of this message begin.
+func (s *canon) member(f *field, base int) {
+	now := len(s.found)
+	for i := range s.members[base:] {
+		m := &s.members[base+i]
+		if m.f.oneof != f.oneof {
+			continue
+		}
+		if m.f != f {
+			for j := m.from; j < now; j++ {
+				if other := &s.found[j]; other.f == m.f {
+					other.dead = true
+				}
+			}
+			m.f, m.from = f, now
+		}
+		return
+	}
+	s.members = append(s.members, oneofMember{f, now})
 }
 
 // find finds a field or an extension by its number; nil if it is unknown.
@@ -388,10 +414,12 @@ func (s *canon) splitEntry(f *field, content []byte) (key, value []byte, err err
 				return nil, nil, errUTF8(f)
 			case f.val.msg == nil || pieces == 0:
 				value = v
-			case !wellFormed(value) || !wellFormed(v):
+			case !wellFormed(v) || pieces == 1 && !wellFormed(value):
 				return nil, nil, errTruncated()
+			case pieces == 1:
+				value = slices.Concat(value, v)
 			default:
-				value = append(slices.Clip(value), v...)
+				value = append(value, v...)
 			}
 			pieces++
 		}

@@ -2,6 +2,7 @@ package wire_test
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -126,6 +127,49 @@ func TestSplitAtEveryLevel(t *testing.T) {
 			if _, err := appendTo(nil, msg); err != nil {
 				t.Errorf("%s, %s: %v", name, part, err)
 			}
+		}
+	}
+}
+
+// TestManyPieces: half a million pieces of a message, of a map's value, of alternating members of a oneof beside as many
+// elements, and as many texts, cost no more than their number.
+func TestManyPieces(t *testing.T) {
+	t.Parallel()
+	const count = 1 << 19
+	w := loadWorld(t)
+	md := w.root(0)
+	all := renderer(t, md, "")
+	canonical := must(wire.NewCanonicalizer(md, wire.ParseOptions{}))(t)
+	projector := must(wire.NewProjector(md, must(wire.ParseFields(md, "oneofUint32,recursiveMessage.optionalInt32"))(t)))(t)
+	field := md.Fields().ByName
+	table := wire.NewTable(md, []protoreflect.FieldDescriptor{field("recursive_message"), field("oneof_uint32")})
+	path := must(wire.NewPath(md, "recursive_message.optional_int32"))(t)
+	tag := func(name protoreflect.Name, typ protowire.Type) []byte {
+		return protowire.AppendTag(nil, field(name).Number(), typ)
+	}
+	piece := append(tag("recursive_message", protowire.BytesType), 2, 8, 1)
+	value := bytes.Repeat([]byte{0x12, 2, 8, 1}, count)
+	flip := slices.Concat(tag("oneof_uint32", protowire.VarintType), []byte{1}, tag("oneof_bool", protowire.VarintType), []byte{1},
+		tag("repeated_int32", protowire.VarintType), []byte{1})
+	for name, msg := range map[string][]byte{
+		"pieces":  bytes.Repeat(piece, count),
+		"value":   protowire.AppendBytes(tag("map_string_nested_message", protowire.BytesType), value),
+		"members": bytes.Repeat(flip, count/2),
+	} {
+		_, err1 := canonical.Append(nil, msg)
+		_, err2 := all.Append(nil, msg)
+		_, err3 := projector.Append(nil, msg)
+		err4 := table.Scan(msg, make([]wire.Span, 2))
+		path.First(msg)
+		if err := errors.Join(err1, err2, err3, err4); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	k := newKit(t)
+	m, s := k.b.New(), k.slot("repeatedInt32")
+	for range count / 8 {
+		if err := m.SetText(s, "1"); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

@@ -171,9 +171,12 @@ func (s *render) piece(f *field, e *mapEntry, v []byte, before int) error {
 	case before == 0:
 		e.value = v
 		return nil
-	case !wellFormed(e.value) || !wellFormed(v):
+	case !wellFormed(v) || before == 1 && !wellFormed(e.value):
 		return errTruncated()
+	case before == 1:
+		e.value = slices.Concat(e.value, v)
+	default:
+		e.value = append(e.value, v...)
 	}
-	e.value = append(slices.Clip(e.value), v...)
 	return nil
 }

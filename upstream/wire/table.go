@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"slices"
+
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
@@ -120,7 +122,10 @@ func (t *Table) Scan(msg []byte, slots []Span) error {
 // keep records an occurrence.
 func (s *Span) keep(st *step, v Value) {
 	if s.count > 0 && st.fd.Message() != nil && st.fd.Cardinality() != protoreflect.Repeated {
-		v.raw = append(append(make([]byte, 0, len(s.last.raw)+len(v.raw)), s.last.raw...), v.raw...)
+		if s.count == 1 {
+			s.last.raw = slices.Clone(s.last.raw)
+		}
+		v.raw = append(s.last.raw, v.raw...)
 	}
 	s.last = v
 }
