@@ -91,6 +91,10 @@ cover: ## Measure test coverage: .out/cover.html
 	go tool cover -html=$(OUT)/cover.out -o $(OUT)/cover.html
 	@go tool cover -func=$(OUT)/cover.out | tail -n 1
 
+.PHONY: conformance
+conformance: ## Run Protobuf's conformance suite (needs npm)
+	test/conformance/run
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (30s) each
 	@go test -list '^Fuzz' $(PKG) \
