@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/genproto/googleapis/api/annotations"
 	"google.golang.org/grpc"
 
 	"github.com/portico-bff/portico/bff/auth"
@@ -60,11 +61,13 @@ func compile(ctx context.Context, cfg *config.Config, descriptors *upstream.Desc
 	})
 	section(err)
 	section(cfg.LimitsHTTP.Validate(), "limits_http")
+	rules, err := cfg.HTTP.Compile(c.descriptors)
+	section(err, "http")
 	if cfg.Web != nil {
 		section(c.compileWeb(cfg.Web, env), "web")
 	}
 	if cfg.Mobile != nil {
-		section(c.compileMobile(cfg), "mobile")
+		section(c.compileMobile(cfg, rules), "mobile")
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
@@ -90,14 +93,14 @@ func (c *compiled) compileWeb(cfg *web.Config, env environment) error {
 	return err
 }
 
-func (c *compiled) compileMobile(cfg *config.Config) error {
+func (c *compiled) compileMobile(cfg *config.Config, rules map[string]*annotations.HttpRule) error {
 	stored, err := c.stored(cfg)
 	if err != nil {
 		return err
 	}
 	c.mobile, err = mobile.New(*cfg.Mobile, mobile.Options{
 		Descriptors: c.descriptors, Caller: c.core, Operations: restOperations(stored, c.schema, c.core),
-		MaxBody: int64(cfg.LimitsHTTP.WithDefaults().Body), Origins: cfg.LimitsHTTP.Origins(),
+		Rules: rules, MaxBody: int64(cfg.LimitsHTTP.WithDefaults().Body), Origins: cfg.LimitsHTTP.Origins(),
 	})
 	return err
 }

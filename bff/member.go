@@ -92,7 +92,9 @@ func (unreachable) NewClient(target, _ string, opts ...grpc.DialOption) (*grpc.C
 
 // knownMethods answers the mesh's question for methods that are known from descriptors at run time. The mesh is there
 // before the descriptors are, since they may have to be asked for through it.
-type knownMethods struct{ descriptors atomic.Pointer[upstream.Descriptors] }
+type knownMethods struct {
+	descriptors atomic.Pointer[upstream.Descriptors]
+}
 
 func (k *knownMethods) store(d *upstream.Descriptors) { k.descriptors.Store(d) }
 

@@ -47,26 +47,6 @@ type Server struct {
 	shutdownTrace func(context.Context) error
 }
 
-// Check reports everything that is wrong with a configuration, without listening, dialing or waiting for anything.
-// The error is of type [config.Problems] if the configuration is to blame.
-func Check(ctx context.Context, file *config.File) (warnings []string, err error) {
-	env := environment{logger: slog.New(slog.DiscardHandler), metrics: prometheus.NewRegistry(), mesh: unreachable{}}
-	descriptors, err := upstream.Load(file.Config.Descriptors)
-	if err != nil {
-		return nil, file.Locate(mistake.In(err, "descriptors"))
-	}
-	parts, err := compile(ctx, &file.Config, descriptors, env)
-	err = errors.Join(err, checkMesh(file.Config.Mesh), checkListeners(&file.Config.Listen))
-	if file.Config.IoT != nil {
-		err = errors.Join(err, mistake.In(iot.Check(*file.Config.IoT, descriptors), "iot"))
-	}
-	if parts != nil {
-		warnings = parts.warnings()
-		err = errors.Join(err, parts.close())
-	}
-	return warnings, file.Locate(err)
-}
-
 // New compiles a configuration and opens the listeners; nothing is answered before [Server.Run]. It waits for this
 // server's identity in the mesh until ctx ends. The error is of type [config.Problems] if the configuration is to
 // blame.
@@ -87,17 +67,19 @@ func New(ctx context.Context, file *config.File, ext Extensions) (_ *Server, err
 		return nil, file.Locate(mistake.In(err, "telemetry"))
 	}
 	s.shutdownTrace = shutdown
-	descriptors, err := upstream.Load(cfg.Descriptors)
-	if err != nil {
-		return nil, file.Locate(mistake.In(err, "descriptors"))
-	}
 	env := environment{logger: s.logger, metrics: s.metrics, tracer: tracer}
+	var known knownMethods
 	if cfg.Mesh != nil {
-		if s.mesh, err = join(ctx, cfg.Mesh, idempotent(descriptors), s.logger, tracer); err != nil {
+		if s.mesh, err = join(ctx, cfg.Mesh, known.idempotent, s.logger, tracer); err != nil {
 			return nil, file.Locate(mistake.In(err, "mesh"))
 		}
 		env.mesh = s.mesh
 	}
+	descriptors, err := upstream.LoadOnline(ctx, cfg.Descriptors, env.mesh, env.dial...)
+	if err != nil {
+		return nil, file.Locate(descriptorMistakes(err))
+	}
+	known.store(descriptors)
 	if s.parts, err = compile(ctx, cfg, descriptors, env); err != nil {
 		return nil, file.Locate(err)
 	}

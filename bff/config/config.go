@@ -13,6 +13,7 @@ import (
 	"github.com/portico-bff/portico/bff/limit"
 	"github.com/portico-bff/portico/bff/mobile"
 	"github.com/portico-bff/portico/bff/telemetry"
+	"github.com/portico-bff/portico/bff/translate"
 	"github.com/portico-bff/portico/bff/web"
 	"github.com/portico-bff/portico/upstream"
 )
@@ -38,6 +39,8 @@ type Config struct {
 	Web *web.Config `yaml:"web" json:"web,omitempty"`
 	// Mobile is the REST door; without it there is none.
 	Mobile *mobile.Config `yaml:"mobile" json:"mobile,omitempty"`
+	// HTTP gives methods routes at the mobile door that their protos do not.
+	HTTP translate.Config `yaml:"http" json:"http,omitzero"`
 	// IoT is the MQTT door; without it there is none.
 	IoT *iot.Config `yaml:"iot" json:"iot,omitempty"`
 	// Limits are rate limits over all doors.

@@ -67,19 +67,30 @@ func configFlag(cmd *cobra.Command, file *string) {
 
 func checkCommand(s streams) *cobra.Command {
 	var path string
+	var online bool
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Report every mistake in a configuration, with its place",
 		Long: `Checks a configuration and all files that it names, without listening or dialing. Every mistake is reported as
-file:line:col with what was found, what was expected and the nearest known name. The exit status is 1 if there are any.`,
-		Example: "  bff check -c portico.yaml",
-		Args:    cobra.NoArgs,
+file:line:col with what was found, what was expected and the nearest known name. The exit status is 1 if there are any.
+
+Where descriptors come from a server that describes itself ("reflect"), it is asked only with --online; without it,
+what depends on those descriptors is not checked, and a warning says so.`,
+		Example: `  bff check -c portico.yaml
+  bff check -c portico.yaml --online`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			file, err := config.Load(path, s.lookupEnv)
 			if err != nil {
 				return err
 			}
-			warnings, err := bff.Check(cmd.Context(), file)
+			check := bff.Check
+			if online {
+				check = bff.CheckOnline
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), startTimeout)
+			defer cancel()
+			warnings, err := check(ctx, file)
 			for _, w := range warnings {
 				fmt.Fprintln(cmd.ErrOrStderr(), "warning:", w)
 			}
@@ -91,5 +102,6 @@ file:line:col with what was found, what was expected and the nearest known name.
 		},
 	}
 	configFlag(cmd, &path)
+	cmd.Flags().BoolVar(&online, "online", false, "ask servers that describe themselves for their descriptors")
 	return cmd
 }
