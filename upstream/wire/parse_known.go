@@ -341,7 +341,7 @@ func (s *parse) any(depth int) *SyntaxError {
 	}
 	l := s.p.types.any(url)
 	if l == nil {
-		return (&SyntaxError{Found: "unknown type " + strconv.Quote(url), Offset: start}).in("@type")
+		return (&SyntaxError{Found: "unknown type " + quote(url), Offset: start}).in("@type")
 	}
 	s.out = protowire.AppendString(protowire.AppendTag(s.out, typeURLField, protowire.BytesType), url)
 	tag := len(s.out)
@@ -439,7 +439,7 @@ func (s *parse) anyValue(l *layout, depth int) *SyntaxError {
 		case s.p.o.DiscardUnknown:
 			err = s.skip(depth)
 		default:
-			return (&SyntaxError{Found: "unknown field " + strconv.Quote(string(name)), Expected: `"value"`, Offset: nameAt}).in(string(name))
+			return (&SyntaxError{Found: "unknown field " + quote(string(name)), Expected: `"value"`, Offset: nameAt}).in(string(name))
 		}
 		if err != nil {
 			return err.in(s.nameAt(nameAt))

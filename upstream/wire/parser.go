@@ -49,9 +49,9 @@ func (e *SyntaxError) Error() string {
 	return s
 }
 
-// in puts the pointer of e below a member or element.
+// in puts the pointer of e below a member or element. Of a long name only the beginning is repeated.
 func (e *SyntaxError) in(segment string) *SyntaxError {
-	segment = strings.ReplaceAll(strings.ReplaceAll(segment, "~", "~0"), "/", "~1")
+	segment = strings.ReplaceAll(strings.ReplaceAll(short(segment), "~", "~0"), "/", "~1")
 	e.Pointer = "/" + segment + e.Pointer
 	return e
 }
@@ -256,7 +256,7 @@ func (s *parse) lookup(l *layout, name []byte, guess int) (f *field, index int, 
 
 func (s *parse) unknown(l *layout, name string, at int) *SyntaxError {
 	return (&SyntaxError{
-		Found:   fmt.Sprintf("unknown field %q", name),
+		Found:   "unknown field " + quote(name),
 		Nearest: nearest.Name(name, names(l.md)),
 		Offset:  at,
 	}).in(name)
@@ -391,7 +391,7 @@ func (s *parse) entry(f *field, depth int) *SyntaxError {
 	} else {
 		bits, ok := keyBits(f.key.kind, name)
 		if !ok {
-			return (&SyntaxError{Found: "the key " + strconv.Quote(string(name)), Expected: "a key that is " + kindText(f.key), Offset: g.nameAt}).in(string(name))
+			return (&SyntaxError{Found: "the key " + quote(string(name)), Expected: "a key that is " + kindText(f.key), Offset: g.nameAt}).in(string(name))
 		}
 		s.out = appendBits(s.out, f.key.kind, bits)
 		g.key = sortable(f.key.kind, bits)

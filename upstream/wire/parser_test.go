@@ -80,6 +80,25 @@ func TestSyntaxErrors(t *testing.T) {
 	}
 }
 
+// TestLongErrors: an error repeats only so much of what is wrong.
+func TestLongErrors(t *testing.T) {
+	t.Parallel()
+	k := newKit(t)
+	p := must(wire.NewParser(k.w.root(0), wire.ParseOptions{}))(t)
+	long := strings.Repeat("é", 100_000)
+	for _, text := range []string{
+		`{"` + long + `":1}`, `{"optionalInt32":"` + long + `"}`, `{"mapInt32Int32":{"` + long + `":1}}`, `{"optionalAny":{"@type":"` + long + `"}}`,
+		`{"mapStringNestedMessage":{"` + long + `":1}}`, long,
+	} {
+		if _, err := p.Append(nil, []byte(text)); err == nil || len(err.Error()) > 500 {
+			t.Errorf("%.40s: got %.600v", text, err)
+		}
+	}
+	if err := k.b.New().SetText(k.slot("optionalInt32"), long); err == nil || len(err.Error()) > 500 {
+		t.Errorf("got %.600v", err)
+	}
+}
+
 func TestSyntaxErrorText(t *testing.T) {
 	t.Parallel()
 	e := &wire.SyntaxError{Pointer: "/items/0/quantity", Expected: "an integer", Found: `"x"`}

@@ -32,7 +32,7 @@ func (m *Message) text(f *field, text string) *ValueError {
 // textMessage appends the fields of a well-known type in its text form.
 func (m *Message) textMessage(l *layout, text string) *ValueError {
 	bad := func(expected string) *ValueError {
-		return &ValueError{Found: strconv.Quote(text), Expected: expected}
+		return &ValueError{Found: quote(text), Expected: expected}
 	}
 	switch l.special {
 	case specialWrapper:
@@ -65,7 +65,7 @@ func (m *Message) textMessage(l *layout, text string) *ValueError {
 // textScalar appends a value that is no message, without its tag.
 func (m *Message) textScalar(f *field, text string) *ValueError {
 	bad := func(expected string, nearest string) *ValueError {
-		return &ValueError{Found: strconv.Quote(text), Expected: expected, Nearest: nearest}
+		return &ValueError{Found: quote(text), Expected: expected, Nearest: nearest}
 	}
 	var (
 		bits uint64

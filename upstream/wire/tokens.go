@@ -1,9 +1,9 @@
 package wire
 
 import (
-	"bytes"
 	"encoding/binary"
 	"strconv"
+	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -22,7 +22,7 @@ func (x *lexer) fail(at int, expected string) *SyntaxError {
 }
 
 // maxFound bounds how much of the input an error quotes.
-const maxFound = 40
+const maxFound = 80
 
 // describe names what stands at an offset.
 func (x *lexer) describe(at int) string {
@@ -44,10 +44,7 @@ func (x *lexer) describe(at int) string {
 		if err != nil {
 			return "a malformed string"
 		}
-		if len(s) > maxFound {
-			s = append(bytes.ToValidUTF8(s[:maxFound:maxFound], nil), "..."...)
-		}
-		return strconv.Quote(string(s))
+		return quote(string(s))
 	default:
 		n := 0
 		for n < len(rest) && n < maxFound && isWord(rest[n]) {
@@ -60,6 +57,17 @@ func (x *lexer) describe(at int) string {
 		return strconv.QuoteRune(r)
 	}
 }
+
+// short cuts what an error repeats of its input.
+func short(s string) string {
+	if len(s) <= maxFound {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxFound], "") + "..."
+}
+
+// quote quotes what an error repeats of its input.
+func quote(s string) string { return strconv.Quote(short(s)) }
 
 func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }
 
