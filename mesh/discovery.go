@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
 	"sync"
 	"time"
 
+	"google.golang.org/grpc/attributes"
 	"google.golang.org/grpc/resolver"
 )
 
@@ -25,6 +27,25 @@ const (
 type Endpoint struct {
 	// Address is host:port, or unix:/path.
 	Address string
+	// Labels say what the endpoint is, such as version: v2; a Destination's
+	// subsets choose by them.
+	Labels map[string]string
+}
+
+func (e Endpoint) equal(other Endpoint) bool {
+	return e.Address == other.Address && maps.Equal(e.Labels, other.Labels)
+}
+
+// labelsKey is where gRPC's endpoints carry their labels.
+type labelsKey struct{}
+
+// labels are an endpoint's; gRPC compares attributes by Equal.
+type labels map[string]string
+
+// Equal says whether the other value is the same labels.
+func (l labels) Equal(other any) bool {
+	o, ok := other.(labels)
+	return ok && maps.Equal(l, o)
 }
 
 // Discovery finds the endpoints of services: what a target "mesh:///{service}" is
@@ -101,13 +122,17 @@ func (w *watching) update(endpoints []Endpoint, err error) {
 		}
 		return
 	}
-	if slices.Equal(endpoints, w.last) {
+	if slices.EqualFunc(endpoints, w.last, Endpoint.equal) {
 		return
 	}
 	w.last = slices.Clone(endpoints)
 	state := resolver.State{Endpoints: make([]resolver.Endpoint, len(endpoints))}
 	for i, e := range endpoints {
-		state.Endpoints[i] = resolver.Endpoint{Addresses: []resolver.Address{{Addr: e.Address}}}
+		w.last[i].Labels = maps.Clone(e.Labels)
+		state.Endpoints[i] = resolver.Endpoint{
+			Addresses:  []resolver.Address{{Addr: e.Address}},
+			Attributes: attributes.New(labelsKey{}, labels(w.last[i].Labels)),
+		}
 	}
 	// An error here is the balancer's, which reports it in its own state.
 	_ = w.cc.UpdateState(carry(state, w.channel))
@@ -148,7 +173,7 @@ func resolveOnce(ctx context.Context, find lookup, host, port string) ([]Endpoin
 	for i, a := range addresses {
 		endpoints[i].Address = net.JoinHostPort(a, port)
 	}
-	return slices.Compact(endpoints), nil
+	return slices.CompactFunc(endpoints, Endpoint.equal), nil
 }
 
 // waitOr waits, or until it is asked again; false means that ctx has ended.
