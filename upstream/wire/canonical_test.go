@@ -135,7 +135,10 @@ func TestSplitAtEveryLevel(t *testing.T) {
 // elements, and as many texts, cost no more than their number.
 func TestManyPieces(t *testing.T) {
 	t.Parallel()
-	const count = 1 << 19
+	count := 1 << 19
+	if raceEnabled {
+		count >>= 3
+	}
 	w := loadWorld(t)
 	md := w.root(0)
 	all := renderer(t, md, "")
