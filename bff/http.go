@@ -34,7 +34,8 @@ func (s *Server) router(cfg *config.Config, ext Extensions, tracer trace.TracerP
 	r.Use(edge.Chain(cfg.LimitsHTTP, edge.Options{
 		Core: s.parts.core, Logger: s.logger, Metrics: s.metrics, Tracer: tracer,
 		Door: func(r *http.Request) request.Door {
-			if path != "" && (r.URL.Path == path || strings.HasPrefix(r.URL.Path, path+"/")) {
+			// As chi does, by the path before decoding: an encoded slash does not separate.
+			if at := r.URL.EscapedPath(); path != "" && (at == path || strings.HasPrefix(at, path+"/")) {
 				return request.Web
 			}
 			return request.Mobile

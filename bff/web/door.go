@@ -29,6 +29,7 @@ import (
 
 	"github.com/portico-bff/portico/bff/auth"
 	"github.com/portico-bff/portico/bff/core"
+	"github.com/portico-bff/portico/bff/edge/record"
 	"github.com/portico-bff/portico/bff/limit"
 	"github.com/portico-bff/portico/schema"
 	"github.com/portico-bff/portico/upstream"
@@ -180,6 +181,7 @@ func (d *Door) leave() {
 
 // ServeHTTP answers a request at or below the door's path.
 func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	record.FromContext(r.Context()).Route = d.config.Path
 	switch {
 	case r.URL.Path != d.config.Path:
 		d.serveAsset(w, r)

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
 	"google.golang.org/grpc/codes"
 
+	"github.com/portico-bff/portico/bff/edge/record"
 	"github.com/portico-bff/portico/bff/fault"
 )
 
@@ -74,6 +76,9 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request, params *graphql.Raw
 		}
 	}()
 	op, run := d.prepare(ctx, params)
+	if op != nil {
+		record.FromContext(ctx).Operation = strings.TrimSpace(string(op.Operation) + " " + clip(op.Name, 64))
+	}
 	switch {
 	case op == nil: // what run yields says why
 	case op.Operation == ast.Subscription:
@@ -88,6 +93,9 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request, params *graphql.Raw
 	if resp == nil {
 		d.writeEnded(w, media, r.Context().Err())
 		return
+	}
+	if len(resp.Errors) > 0 {
+		record.FromContext(ctx).Err = resp.Errors[0]
 	}
 	write(w, media, statusOf(w.Header(), media, op, resp), resp)
 }

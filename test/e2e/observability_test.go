@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -39,6 +40,14 @@ func testObservability(t *testing.T, at site) {
 			}
 		}
 		return context.DeadlineExceeded
+	})
+	client.GraphQL(t, at.HTTP+"/graphql", "", "query Seen { products(first: 1) { products { id } } }", nil)
+	stack.Eventually(t, arrival, func() error {
+		text, err := os.ReadFile(filepath.Join(at.data, "demo.log"))
+		if err != nil || !strings.Contains(string(text), `"operation":"query Seen"`) {
+			return errors.Join(err, errors.New("the access log does not name the operation"))
+		}
+		return nil
 	})
 	if resp := client.Get(t, at.Admin+"/healthz", ""); resp.Status != 200 {
 		t.Errorf("/healthz answered %d", resp.Status)
