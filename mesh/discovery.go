@@ -30,14 +30,26 @@ type Endpoint struct {
 	// Labels say what the endpoint is, such as version: v2; a Destination's
 	// subsets choose by them.
 	Labels map[string]string
+	// Zone is where it is, as "region/zone"; "" if nobody knows. Endpoints near
+	// the process's own zone ([Options].Zone) are preferred.
+	Zone string
 }
 
 func (e Endpoint) equal(other Endpoint) bool {
-	return e.Address == other.Address && maps.Equal(e.Labels, other.Labels)
+	return e.Address == other.Address && e.Zone == other.Zone && maps.Equal(e.Labels, other.Labels)
 }
 
 // labelsKey is where gRPC's endpoints carry their labels.
 type labelsKey struct{}
+
+// zoneKey is where they carry their zone.
+type zoneKey struct{}
+
+// zoneOf returns the zone that discovery told of an endpoint.
+func zoneOf(endpoint resolver.Endpoint) string {
+	zone, _ := endpoint.Attributes.Value(zoneKey{}).(string)
+	return zone
+}
 
 // labels are an endpoint's; gRPC compares attributes by Equal.
 type labels map[string]string
@@ -131,7 +143,7 @@ func (w *watching) update(endpoints []Endpoint, err error) {
 		w.last[i].Labels = maps.Clone(e.Labels)
 		state.Endpoints[i] = resolver.Endpoint{
 			Addresses:  []resolver.Address{{Addr: e.Address}},
-			Attributes: attributes.New(labelsKey{}, labels(w.last[i].Labels)),
+			Attributes: attributes.New(labelsKey{}, labels(w.last[i].Labels)).WithValue(zoneKey{}, e.Zone),
 		}
 	}
 	// An error here is the balancer's, which reports it in its own state.

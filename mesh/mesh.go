@@ -33,6 +33,9 @@ type Options struct {
 	Idempotent func(fullMethod string) bool
 	// Discovery finds the endpoints of targets "mesh:///{service}".
 	Discovery Discovery
+	// Zone is where this process runs, as "region/zone". Endpoints near it are
+	// preferred; "" prefers none.
+	Zone string
 	// DNSInterval is how often names are looked up; zero means five seconds.
 	DNSInterval time.Duration
 	// LookupHost finds the addresses of a name, for dns targets. Nil asks the
@@ -61,6 +64,7 @@ type Mesh struct {
 	trace      *tracing
 	discovery  Discovery
 	lookup     lookup
+	zone       string
 
 	dnsInterval time.Duration
 	onEvent     func(Event)
@@ -114,6 +118,7 @@ func New(ctx context.Context, o Options) (*Mesh, error) {
 
 		discovery:   o.Discovery,
 		lookup:      o.LookupHost,
+		zone:        o.Zone,
 		dnsInterval: o.DNSInterval,
 	}
 	if m.dnsInterval <= 0 {
