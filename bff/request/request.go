@@ -29,7 +29,8 @@ type Info struct {
 	// Method and Path are the HTTP method and the decoded path that was routed; empty at the IoT door, where Path is
 	// the topic.
 	Method, Path string
-	// Header holds the client's request headers, canonicalized, without credentials that were consumed.
+	// Header holds the client's request headers, canonicalized, credentials included: what goes on to services is named
+	// in the configuration.
 	Header http.Header
 	// Remote is the client's address.
 	Remote netip.Addr
