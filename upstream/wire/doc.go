@@ -10,7 +10,8 @@
 //
 // The canonical encoding has the fields in the order of their numbers, the pieces of a message merged, repeated scalars
 // packed where their field is declared so, map entries sorted by key, fields of implicit presence left out where they
-// are zero, one NaN, and no unknown fields. Two messages that mean the same have the same canonical encoding.
+// are zero, one NaN, and no unknown fields. Two messages that mean the same have the same canonical encoding, except that
+// the bytes within an Any stay as they are.
 //
 // The JSON is the one that the protobuf documentation specifies (ProtoJSON). Input is never trusted: what is truncated,
 // too deep, or not UTF-8 is an error. Every compiled value is immutable and safe for concurrent use.
