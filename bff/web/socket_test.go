@@ -31,7 +31,7 @@ type client struct {
 func (h *harness) dial(tb testing.TB, protocols ...string) *client {
 	tb.Helper()
 	o := &websocket.DialOptions{Subprotocols: protocols}
-	conn, _, err := websocket.Dial(tb.Context(), h.url, o) //nolint:bodyclose // there is none after an upgrade
+	conn, _, err := websocket.Dial(tb.Context(), h.url, o)
 	if err != nil {
 		tb.Fatalf("connect: %v", err)
 	}
@@ -255,7 +255,7 @@ func TestOrigin(t *testing.T) {
 	h := serve(t, shop(), func(c *Config) { c.Subscriptions.Origins = []string{"*.shop.example"} })
 	for origin, want := range map[string]bool{"https://app.shop.example": true, "https://evil.example": false, "null": false} {
 		o := &websocket.DialOptions{Subprotocols: []string{subprotocol}, HTTPHeader: http.Header{"Origin": {origin}}}
-		conn, _, err := websocket.Dial(t.Context(), h.url, o) //nolint:bodyclose // package websocket closes it
+		conn, _, err := websocket.Dial(t.Context(), h.url, o)
 		if (err == nil) != want {
 			t.Errorf("origin %s: %v", origin, err)
 		}
@@ -517,7 +517,7 @@ func TestDoorCloses(t *testing.T) {
 
 	dialed := func() int {
 		o := &websocket.DialOptions{Subprotocols: []string{subprotocol}}
-		_, resp, err := websocket.Dial(t.Context(), h.url, o) //nolint:bodyclose // package websocket closes it
+		_, resp, err := websocket.Dial(t.Context(), h.url, o)
 		if err == nil || resp == nil {
 			t.Fatalf("expected a refusal: %v", err)
 		}

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -23,14 +24,14 @@ import (
 )
 
 // command runs a command line and returns what it printed.
-func command(t *testing.T, env map[string]string, args ...string) (stdout, stderr string, err error) {
+func command(t *testing.T, env map[string]string, args ...string) (string, error) {
 	t.Helper()
-	var out, log bytes.Buffer
-	err = run(t.Context(), args, streams{
-		in: strings.NewReader(""), out: &out, err: &log,
+	var out bytes.Buffer
+	err := run(t.Context(), args, streams{
+		in: strings.NewReader(""), out: &out, err: io.Discard,
 		lookupEnv: func(name string) (string, bool) { v, ok := env[name]; return v, ok },
 	})
-	return out.String(), log.String(), err
+	return out.String(), err
 }
 
 func TestHelpHasExamples(t *testing.T) {
@@ -38,7 +39,7 @@ func TestHelpHasExamples(t *testing.T) {
 	for _, args := range [][]string{
 		{}, {"serve"}, {"check"}, {"token"}, {"mqtt", "pub"}, {"mqtt", "sub"}, {"health"}, {"version"}, {"config", "schema"},
 	} {
-		out, _, err := command(t, nil, append(args, "--help")...)
+		out, err := command(t, nil, append(args, "--help")...)
 		if err != nil || !strings.Contains(out, "Examples:\n  bff ") {
 			t.Errorf("bff %s --help: %v\n%s", strings.Join(args, " "), err, out)
 		}
@@ -47,21 +48,21 @@ func TestHelpHasExamples(t *testing.T) {
 
 func TestUnknownCommandNamesTheNearest(t *testing.T) {
 	t.Parallel()
-	if _, _, err := command(t, nil, "srve"); err == nil || !strings.Contains(err.Error(), "serve") {
+	if _, err := command(t, nil, "srve"); err == nil || !strings.Contains(err.Error(), "serve") {
 		t.Errorf("bff srve: %v", err)
 	}
 }
 
 func TestVersion(t *testing.T) {
 	t.Parallel()
-	if out, _, err := command(t, nil, "version"); err != nil || !strings.HasPrefix(out, "portico ") {
+	if out, err := command(t, nil, "version"); err != nil || !strings.HasPrefix(out, "portico ") {
 		t.Errorf("bff version: %q, %v", out, err)
 	}
 }
 
 func TestConfigSchemaIsJSON(t *testing.T) {
 	t.Parallel()
-	out, _, err := command(t, nil, "config", "schema")
+	out, err := command(t, nil, "config", "schema")
 	if err != nil || !json.Valid([]byte(out)) || !strings.Contains(out, `"upstreams"`) {
 		t.Errorf("bff config schema: %v\n%.200s", err, out)
 	}
@@ -70,7 +71,7 @@ func TestConfigSchemaIsJSON(t *testing.T) {
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	env := map[string]string{"PORTICO_WORKLOAD_API": "unix:///run/agent.sock"}
-	out, _, err := command(t, env, "check", "-c", "../demo/portico.yaml")
+	out, err := command(t, env, "check", "-c", "../demo/portico.yaml")
 	if err != nil || out != "../demo/portico.yaml: ok\n" {
 		t.Errorf("bff check of the demo: %q, %v", out, err)
 	}
@@ -78,11 +79,11 @@ func TestCheck(t *testing.T) {
 	if err := os.WriteFile(broken, []byte("version: 1\nlisten: {htpp: \":1\"}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, _, err = command(t, nil, "check", "-c", broken)
+	_, err = command(t, nil, "check", "-c", broken)
 	if err == nil || !strings.Contains(err.Error(), broken+`:2:10: unknown key "htpp"`) || !strings.Contains(err.Error(), `did you mean "http"?`) {
 		t.Errorf("bff check of a broken file: %v", err)
 	}
-	if _, _, err = command(t, nil, "check", "-c", broken+".nowhere"); err == nil || !strings.Contains(err.Error(), "no such file") {
+	if _, err = command(t, nil, "check", "-c", broken+".nowhere"); err == nil || !strings.Contains(err.Error(), "no such file") {
 		t.Errorf("bff check of no file: %v", err)
 	}
 }
@@ -107,7 +108,7 @@ func TestToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, _, err := command(t, nil, "token", "--key", writeKey(t, key), "--subject", "usr-1", "--role", "customer,admin", "--ttl", "1h",
+	out, err := command(t, nil, "token", "--key", writeKey(t, key), "--subject", "usr-1", "--role", "customer,admin", "--ttl", "1h",
 		"--issuer", "https://id.example.com", "--audience", "a")
 	if err != nil {
 		t.Fatal(err)
@@ -159,7 +160,7 @@ func TestTokenRefusals(t *testing.T) {
 		"no PEM":        {[]string{"--subject", "x", "--key", "main_test.go"}, "no PEM block"},
 		"no life":       {[]string{"--subject", "x", "--key", writeKey(t, p256), "--ttl", "0s"}, "expected a duration above 0"},
 	} {
-		if out, _, err := command(t, nil, append([]string{"token"}, test.args...)...); err == nil || !strings.Contains(err.Error(), test.want) || out != "" {
+		if out, err := command(t, nil, append([]string{"token"}, test.args...)...); err == nil || !strings.Contains(err.Error(), test.want) || out != "" {
 			t.Errorf("%s: %q, %v; want %q", name, out, err, test.want)
 		}
 	}
@@ -175,15 +176,15 @@ func TestHealth(t *testing.T) {
 		w.WriteHeader(state)
 		_, _ = w.Write([]byte(`{"ready":true}`))
 	}))
-	if out, _, err := command(t, nil, "health", "--admin", server.URL+"/"); err != nil || out != `{"ready":true}` {
+	if out, err := command(t, nil, "health", "--admin", server.URL+"/"); err != nil || out != `{"ready":true}` {
 		t.Errorf("of a ready server: %q, %v", out, err)
 	}
 	state = http.StatusServiceUnavailable
-	if _, _, err := command(t, nil, "health", "--admin", server.URL); err == nil || !strings.Contains(err.Error(), "not ready: 503") {
+	if _, err := command(t, nil, "health", "--admin", server.URL); err == nil || !strings.Contains(err.Error(), "not ready: 503") {
 		t.Errorf("of a server that is not ready: %v", err)
 	}
 	server.Close()
-	if _, _, err := command(t, nil, "health", "--admin", server.URL); err == nil || !strings.Contains(err.Error(), "ask for readiness") {
+	if _, err := command(t, nil, "health", "--admin", server.URL); err == nil || !strings.Contains(err.Error(), "ask for readiness") {
 		t.Errorf("of no server: %v", err)
 	}
 }
@@ -199,7 +200,7 @@ func TestMQTTRefusals(t *testing.T) {
 		"too large":    {[]string{"pub", "-t", "a", "-m", strings.Repeat("x", maxPayload+1)}, "over 131072 bytes"},
 		"nobody there": {[]string{"sub", "-t", "a", "--url", "tcp://127.0.0.1:1", "--timeout", "2s"}, "connect to tcp://127.0.0.1:1"},
 	} {
-		if _, _, err := command(t, nil, append([]string{"mqtt"}, test.args...)...); err == nil || !strings.Contains(err.Error(), test.want) {
+		if _, err := command(t, nil, append([]string{"mqtt"}, test.args...)...); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v, want %q", name, err, test.want)
 		}
 	}
