@@ -16,7 +16,9 @@ RUN ?= .
 COUNT ?= 10
 BENCH ?= .
 FUZZTIME ?= 30s
-# Two benchmark files for bench-diff, and where bench writes.
+# Flags of the benchmarks against peers; see test/bench/README.md.
+BENCHFLAGS ?=
+# Two benchmark files for bench-diff, and where bench-go writes.
 OUT := .out
 BENCHFILE ?= $(OUT)/bench.txt
 BASE ?= $(OUT)/base.txt
@@ -45,7 +47,7 @@ GRAPHIQL := bff/web/graphiql
 ifneq ($(wildcard $(GRAPHIQL)/package-lock.json),)
 GENERATORS += generate-graphiql
 endif
-GENERATORS += generate-tidy
+GENERATORS += generate-tidy generate-bench
 
 .PHONY: help
 help: ## Say what there is
@@ -105,7 +107,13 @@ fuzz: ## Run every fuzz target for FUZZTIME (30s) each
 	done; [ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }; }
 
 .PHONY: bench
-bench: ## Run the benchmarks COUNT (10) times into .out/bench.txt
+bench: ## Measure against the floor and peers into test/bench/results (BENCHFLAGS="-suite rest -strict")
+	go build -trimpath -o .bin/ ./cmd/bff
+	cd test/bench && go build -trimpath -o '$(CURDIR)/.bin/bench' .
+	.bin/bench -portico .bin/bff -out test/bench/results $(BENCHFLAGS)
+
+.PHONY: bench-go
+bench-go: ## Run the packages' own benchmarks COUNT (10) times into .out/bench.txt
 	@mkdir -p $(dir $(BENCHFILE))
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -count=$(COUNT) -timeout 2h $(PKG) | tee $(BENCHFILE)
 
@@ -161,6 +169,12 @@ generate-graphiql: # the bundle that the web door serves
 .PHONY: generate-tidy
 generate-tidy: # go.mod and go.sum
 	go mod tidy
+
+.PHONY: generate-bench
+generate-bench: # the service that the benchmarks call
+	$(BUF) generate --config test/bench/buf.yaml --template test/bench/buf.gen.yaml
+	$(BUF) build test/bench/proto --config test/bench/buf.yaml --as-file-descriptor-set -o test/bench/gen/bench.binpb
+	cd test/bench && go mod tidy
 
 # snapshot: the tree object of all files as they are now, taken through an index
 # of its own, so that uncommitted work neither matters nor is touched.

@@ -1,0 +1,78 @@
+package process
+
+import (
+	"bufio"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+func TestParseCPU(t *testing.T) {
+	t.Parallel()
+	cases := []struct {
+		name, text string
+		want       time.Duration
+		fails      bool
+	}{
+		{"plain", "17 (bff) S 1 17 17 0 -1 4194560 900 0 0 0 123 45 0 0 20 0 9 0 100 1 2", 1680 * time.Millisecond, false},
+		{"a name with blanks and parentheses", "17 (a) b) S 1 17 17 0 -1 4194560 900 0 0 0 1 2 0 0 20 0 9 0 100 1 2", 30 * time.Millisecond, false},
+		{"too short", "17 (bff) S 1", 0, true},
+		{"no number", "17 (bff) S 1 17 17 0 -1 4194560 900 0 0 0 x 45 0 0", 0, true},
+		{"empty", "", 0, true},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			got, err := parseCPU([]byte(c.text))
+			if got != c.want || (err != nil) != c.fails {
+				t.Errorf("got %v and error %v, want %v", got, err, c.want)
+			}
+		})
+	}
+}
+
+func TestParseMemory(t *testing.T) {
+	t.Parallel()
+	if got, err := parseMemory([]byte("9000 12 3 4 0 5 0\n"), 4096); got != 12*4096 || err != nil {
+		t.Errorf("got %d and error %v, want 49152", got, err)
+	}
+	for _, text := range []string{"", "9000", "9000 many"} {
+		if _, err := parseMemory([]byte(text), 4096); err == nil {
+			t.Errorf("%q was read without an error", text)
+		}
+	}
+}
+
+// TestProcess runs a program, measures it and ends it.
+func TestProcess(t *testing.T) {
+	t.Parallel()
+	stderr, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stderr.Close()
+	p, err := Start(t.Context(), stderr, nil, "cat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.In.Write([]byte("hello\n")); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(p.Out).ReadString('\n'); line != "hello\n" || err != nil {
+		t.Errorf("it printed %q, error %v", line, err)
+	}
+	if cpu, err := p.CPU(); cpu < 0 || err != nil {
+		t.Errorf("CPU: %v, error %v", cpu, err)
+	}
+	if memory, err := p.Memory(); memory <= 0 || err != nil {
+		t.Errorf("memory: %d, error %v", memory, err)
+	}
+	start := time.Now()
+	if err := p.Stop(); err != nil {
+		t.Errorf("stop: %v", err)
+	}
+	if took := time.Since(start); took > stopTimeout {
+		t.Errorf("it took %s to end", took)
+	}
+}
