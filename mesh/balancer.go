@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"encoding/json"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/balancer"
@@ -102,19 +103,21 @@ func (b *lb) UpdateState(state balancer.State) {
 	}
 	children := endpointsharding.ChildStatesFromPicker(state.Picker)
 	ready := make(map[string]bool, len(children))
-	var hosts []*outlier.Host
-	var pickers []balancer.Picker
-	for _, child := range children {
-		if child.State.ConnectivityState != connectivity.Ready {
-			continue
+	members := make([]member, len(children))
+	for i, child := range children {
+		members[i] = member{
+			host:   ch.pool.Host(address(child.Endpoint)),
+			state:  child.State.ConnectivityState,
+			picker: child.State.Picker,
 		}
-		ready[address(child.Endpoint)] = true
-		hosts = append(hosts, ch.pool.Host(address(child.Endpoint)))
-		pickers = append(pickers, child.State.Picker)
+		members[i].labels, _ = child.Endpoint.Attributes.Value(labelsKey{}).(labels)
+		if members[i].state == connectivity.Ready {
+			ready[members[i].host.Address()] = true
+		}
 	}
 	ch.ready.Store(&ready)
-	if len(hosts) > 0 {
-		state.Picker = &lbPicker{channel: ch, set: picker.New(hosts), pickers: pickers}
+	if len(ready) > 0 {
+		state.Picker = newPicker(ch, members)
 	}
 	b.ClientConn.UpdateState(state)
 }
@@ -132,11 +135,40 @@ type lbPicker struct {
 	channel *channel
 	set     *picker.Set
 	pickers []balancer.Picker
+	members []member // connected or not
+	subsets atomic.Pointer[subsetPickers]
 }
 
-// Pick chooses an endpoint, away from those that the call has tried.
+// newPicker makes a picker among the members that are connected, of which there must
+// be one.
+func newPicker(ch *channel, members []member) *lbPicker {
+	p := &lbPicker{channel: ch, members: members}
+	var hosts []*outlier.Host
+	for _, m := range members {
+		if m.state == connectivity.Ready {
+			hosts = append(hosts, m.host)
+			p.pickers = append(p.pickers, m.picker)
+		}
+	}
+	p.set = picker.New(hosts)
+	return p
+}
+
+// Pick chooses an endpoint of the call's subset.
 func (p *lbPicker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 	call, _ := info.Ctx.Value(callKey{}).(*call)
+	if call == nil || call.subset == nil {
+		return p.pick(info, call)
+	}
+	within := p.within(call.subset)
+	if narrowed, ok := within.(*lbPicker); ok {
+		return narrowed.pick(info, call)
+	}
+	return within.Pick(info)
+}
+
+// pick chooses an endpoint, away from those that the call has tried.
+func (p *lbPicker) pick(info balancer.PickInfo, call *call) (balancer.PickResult, error) {
 	var tried func(*outlier.Host) bool
 	if call != nil && len(call.tried) > 0 {
 		tried = call.hasTried

@@ -22,6 +22,7 @@ type call struct {
 	tried   []*outlier.Host              // where earlier ones went, if those are to be avoided
 	trailer metadata.MD                  // written by Done, before the attempt returns
 	limited bool                         // its time limit is the mesh's own
+	subset  *policy.Subset               // where it may go; nil: anywhere
 }
 
 type callKey struct{}
@@ -39,6 +40,7 @@ type unaryCall struct {
 	invoke  grpc.UnaryInvoker
 	limited bool            // the deadline is the route's
 	tried   []*outlier.Host // hosts of failed attempts
+	subset  *policy.Subset  // its part of a split, over all attempts
 }
 
 // result is what became of an attempt.
@@ -56,6 +58,7 @@ func (ch *channel) unary(ctx context.Context, method string, req, reply any, cc 
 	plan.budget.Deposit()
 
 	u := &unaryCall{channel: ch, plan: plan, rule: rule, method: method, req: req, conn: cc, invoke: invoke}
+	u.subset = ch.mesh.subset(ctx, &rule.Split)
 	ctx = ch.mesh.trace.send(ctx)
 	if limit := u.limit(ctx); limit > 0 {
 		u.limited = true
@@ -102,7 +105,7 @@ func (u *unaryCall) once(ctx context.Context, reply any, opts []grpc.CallOption)
 			return u.hedge(ctx, reply, fresh, opts)
 		}
 	}
-	return u.attempt(ctx, &call{tried: u.tried, limited: u.limited}, reply, opts)
+	return u.attempt(ctx, &call{tried: u.tried, limited: u.limited, subset: u.subset}, reply, opts)
 }
 
 // attempt makes one attempt.

@@ -110,6 +110,9 @@
 //	    maxEjectionTime: 300s
 //	    maxEjectionPercent: 50
 //	  retryBudget: {retryRatio: 0.2, minRetriesPerSecond: 10, ttl: 10s}   # Linkerd's words
+//	subsets:                            # by the labels that a Discovery tells
+//	- {name: v1, labels: {version: v1}}
+//	- {name: v2, labels: {version: v2}}
 //
 // How calls to it are made; the first entry that matches counts:
 //
@@ -123,6 +126,15 @@
 //	  timeout: 2s
 //	  retries: {attempts: 3, perTryTimeout: 500ms, retryOn: unavailable, backoff: 25ms}
 //	- timeout: 10s
+//	  route:                                                  # any endpoint, if absent
+//	  - {destination: {host: orders, subset: v1}, weight: 90} # in proportion
+//	  - {destination: {host: orders, subset: v2}, weight: 10}
+//	  splitBy: {httpHeaderName: x-user}                       # by chance, if absent
+//
+// All attempts of a call go to one subset. With splitBy the value of the header
+// decides, in every process alike, and who has the growing one of two versions keeps
+// it; calls without the header go by chance. A subset without endpoints fails its
+// calls; it is not made up for by others.
 //
 // The values shown are the defaults, but for timeout and perTryTimeout (none) and
 // attempts (2). "attempts" are retries, as in Istio: three of them make

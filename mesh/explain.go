@@ -52,9 +52,20 @@ type Explanation struct {
 	// Hedges is how many attempts may run beside the first, HedgingDelay apart.
 	Hedges       int
 	HedgingDelay time.Duration
-	RetryOn      []codes.Code
+	// Split is how the entry shares calls out among subsets, by the value of the
+	// header SplitBy or else by chance; empty if it does not.
+	Split   []SubsetShare
+	SplitBy string
+	RetryOn []codes.Code
 	// RetryRatio and MinRetriesPerSecond are the budget's.
 	RetryRatio, MinRetriesPerSecond float64
+}
+
+// SubsetShare is one part of a split: a subset ("" for all endpoints) and its weight,
+// which counts in proportion to the others.
+type SubsetShare struct {
+	Subset string
+	Weight int
 }
 
 // Explain says what the policy makes of a call, without making it.
@@ -79,6 +90,14 @@ func (p *Policy) Explain(q Query) Explanation {
 	e.PerTryTimeout = rule.Retries.PerTryTimeout
 	e.Hedges, e.HedgingDelay = max(0, rule.Hedging.MaxAttempts-1), rule.Hedging.Delay
 	e.RetryOn = rule.Retries.On.Codes()
+	e.SplitBy = rule.Split.By
+	for _, share := range rule.Split.To {
+		part := SubsetShare{Weight: share.Weight}
+		if share.Subset != nil {
+			part.Subset = share.Subset.Name
+		}
+		e.Split = append(e.Split, part)
+	}
 	e.RetryRatio, e.MinRetriesPerSecond = plan.destination.Budget.Ratio, plan.destination.Budget.MinPerSecond
 	if entry >= 0 {
 		e.Route, e.Entry = plan.host, entry
@@ -125,7 +144,9 @@ func (e Explanation) String() string {
 	if e.Timeout > 0 {
 		timeout = e.Timeout.String()
 	}
-	fmt.Fprintf(&b, "  balancing: %s\n  %s\n  timeout: %s\n", e.LoadBalancer, route, timeout)
+	fmt.Fprintf(&b, "  balancing: %s\n  %s\n", e.LoadBalancer, route)
+	e.writeSplit(&b)
+	fmt.Fprintf(&b, "  timeout: %s\n", timeout)
 	fmt.Fprintf(&b, "  retries: %d on %s, if the method is idempotent", e.Retries, codeList(e.RetryOn))
 	if e.PerTryTimeout > 0 {
 		fmt.Fprintf(&b, ", %v a try", e.PerTryTimeout)
@@ -135,6 +156,27 @@ func (e Explanation) String() string {
 	}
 	fmt.Fprintf(&b, "\n  budget: %g retries a call, and %g a second\n", e.RetryRatio, e.MinRetriesPerSecond)
 	return b.String()
+}
+
+// writeSplit tells where calls go, in a line.
+func (e *Explanation) writeSplit(b *strings.Builder) {
+	for i, share := range e.Split {
+		before := ", "
+		if i == 0 {
+			before = "  to: "
+		}
+		name := "any endpoint"
+		if share.Subset != "" {
+			name = "subset " + share.Subset
+		}
+		fmt.Fprintf(b, "%s%s (%d)", before, name, share.Weight)
+	}
+	switch {
+	case e.SplitBy != "":
+		fmt.Fprintf(b, ", by the value of %s\n", e.SplitBy)
+	case len(e.Split) > 0:
+		b.WriteString("\n")
+	}
 }
 
 func codeList(list []codes.Code) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -62,6 +63,7 @@ type Mesh struct {
 	identity   Identity
 	idempotent func(string) bool
 	trace      *tracing
+	chance     func() float64 // draws from [0, 1)
 	discovery  Discovery
 	lookup     lookup
 	zone       string
@@ -111,6 +113,7 @@ func New(ctx context.Context, o Options) (*Mesh, error) {
 		identity:   o.Identity,
 		idempotent: o.Idempotent,
 		trace:      newTracing(o.TracerProvider),
+		chance:     rand.Float64,
 		onEvent:    o.OnEvent,
 		maxAge:     o.MaxConnectionAge,
 		drainDelay: o.DrainDelay,

@@ -9,10 +9,14 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// stream opens a stream. It is balanced and its endpoint judged like a call's;
-// it has no default deadline and is not retried, as messages may have been seen.
+// stream opens a stream. It is routed, balanced and its endpoint judged like a
+// call's; it has no default deadline and is not retried, as messages may have been
+// seen.
 func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	ch.plan() // takes up a changed policy
+	rule, _ := ch.plan().rule(ctx, method)
+	if subset := ch.mesh.subset(ctx, &rule.Split); subset != nil {
+		ctx = context.WithValue(ctx, callKey{}, &call{subset: subset})
+	}
 	inner, err := open(ch.mesh.trace.send(ctx), desc, cc, method, opts...)
 	if err != nil {
 		return nil, err

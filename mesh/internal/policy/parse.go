@@ -36,6 +36,7 @@ func Parse(file string, text []byte) (*Policy, error) {
 		}
 		r.document(doc.Body, p, names)
 	}
+	r.resolve(p)
 	if err := r.err(); err != nil {
 		return nil, err
 	}

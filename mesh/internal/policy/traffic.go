@@ -37,7 +37,8 @@ func (r *reader) destination(n ast.Node, p *Policy, names map[string]bool) {
 				r.fail(place(n), "identities: want at least one: a server is always pinned")
 			}
 		}},
-		key{name: "trafficPolicy", read: func(n ast.Node) { r.trafficPolicy(n, &d) }})
+		key{name: "trafficPolicy", read: func(n ast.Node) { r.trafficPolicy(n, &d) }},
+		key{name: "subsets", read: func(n ast.Node) { r.subsets(n, &d) }})
 	p.Destinations = append(p.Destinations, d)
 }
 
@@ -116,6 +117,7 @@ func (r *reader) route(n ast.Node, p *Policy, names map[string]bool) {
 		key{name: "http", must: true, read: func(n ast.Node) {
 			r.each(n, "http", func(n ast.Node) { route.Rules = append(route.Rules, r.routeRule(n)) })
 		}})
+	r.own(route.Hosts)
 	p.Routes = append(p.Routes, route)
 }
 
@@ -136,7 +138,12 @@ func (r *reader) routeRule(n ast.Node) RouteRule {
 				key{name: "hedgingDelay", must: true, read: func(n ast.Node) {
 					r.duration(n, "hedgingDelay", &rule.Hedging.Delay)
 				}})
-		}})
+		}},
+		key{name: "route", read: func(n ast.Node) { r.split(n, &rule.Split) }},
+		key{name: "splitBy", read: func(n ast.Node) { r.splitBy(n, &rule.Split) }})
+	if rule.Split.By != "" && len(rule.Split.To) < 2 {
+		r.fail(place(n), `http: "splitBy" without a "route" of several destinations`)
+	}
 	return rule
 }
 
