@@ -1,7 +1,10 @@
 package mesh
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -16,6 +19,7 @@ import (
 
 	"github.com/portico-bff/portico/mesh/internal/outlier"
 	"github.com/portico-bff/portico/mesh/internal/picker"
+	"github.com/portico-bff/portico/mesh/internal/policy"
 )
 
 // balancerName is what the mesh's balancer is called in service configs.
@@ -103,16 +107,22 @@ func (b *lb) UpdateState(state balancer.State) {
 	}
 	children := endpointsharding.ChildStatesFromPicker(state.Picker)
 	ready := make(map[string]bool, len(children))
+	before := ch.ready.Load()
+	locality := &ch.plan().destination.Locality
 	members := make([]member, len(children))
 	for i, child := range children {
 		members[i] = member{
 			host:   ch.pool.Host(address(child.Endpoint)),
 			state:  child.State.ConnectivityState,
 			picker: child.State.Picker,
+			tier:   locality.Tier(ch.mesh.zone, zoneOf(child.Endpoint)),
 		}
 		members[i].labels, _ = child.Endpoint.Attributes.Value(labelsKey{}).(labels)
 		if members[i].state == connectivity.Ready {
 			ready[members[i].host.Address()] = true
+			if before == nil || !(*before)[members[i].host.Address()] {
+				members[i].host.Start(time.Now())
+			}
 		}
 	}
 	ch.ready.Store(&ready)
@@ -142,15 +152,13 @@ type lbPicker struct {
 // newPicker makes a picker among the members that are connected, of which there must
 // be one.
 func newPicker(ch *channel, members []member) *lbPicker {
-	p := &lbPicker{channel: ch, members: members}
-	var hosts []*outlier.Host
-	for _, m := range members {
-		if m.state == connectivity.Ready {
-			hosts = append(hosts, m.host)
-			p.pickers = append(p.pickers, m.picker)
-		}
+	p := &lbPicker{channel: ch, members: members, pickers: make([]balancer.Picker, len(members))}
+	list := make([]picker.Member, len(members))
+	for i, m := range members {
+		list[i] = picker.Member{Host: m.host, Tier: m.tier, Ready: m.state == connectivity.Ready}
+		p.pickers[i] = m.picker
 	}
-	p.set = picker.New(hosts)
+	p.set = picker.New(list)
 	return p
 }
 
@@ -169,13 +177,15 @@ func (p *lbPicker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 
 // pick chooses an endpoint, away from those that the call has tried.
 func (p *lbPicker) pick(info balancer.PickInfo, call *call) (balancer.PickResult, error) {
-	var tried func(*outlier.Host) bool
-	if call != nil && len(call.tried) > 0 {
-		tried = call.hasTried
+	destination := &p.channel.plan().destination
+	began := time.Now()
+	choice, err := p.choose(info, call, destination, began)
+	if err != nil {
+		return balancer.PickResult{}, err
 	}
-	choice := p.set.Pick(p.channel.plan().destination.Balance, tried, time.Now())
 	result, err := p.pickers[choice.Index].Pick(info)
 	if err != nil {
+		choice.Host.End(outlier.Ignored, 0, began)
 		if choice.Probe {
 			choice.Host.Return()
 		}
@@ -185,10 +195,11 @@ func (p *lbPicker) pick(info balancer.PickInfo, call *call) (balancer.PickResult
 		call.host.Store(choice.Host)
 	}
 	inner := result.Done
-	choice.Host.Begin()
 	result.Done = func(done balancer.DoneInfo) {
-		choice.Host.End()
-		choice.Host.Report(outcome(done.Err, call), choice.Probe, time.Now())
+		now := time.Now()
+		what := outcome(done.Err, call)
+		choice.Host.End(what, now.Sub(began), now)
+		choice.Host.Report(what, choice.Probe, now)
 		if call != nil {
 			call.trailer = done.Trailer
 		}
@@ -197,6 +208,49 @@ func (p *lbPicker) pick(info balancer.PickInfo, call *call) (balancer.PickResult
 		}
 	}
 	return result, nil
+}
+
+// choose chooses an endpoint and counts the request that it now has.
+func (p *lbPicker) choose(info balancer.PickInfo, call *call, d *policy.Destination, now time.Time) (picker.Choice, error) {
+	request := picker.Request{Now: now}
+	if call != nil && len(call.tried) > 0 {
+		request.Tried, request.Elsewhere = call.hasTried, call.elsewhere
+	}
+	if d.HashHeader != "" {
+		request.Hash = hashOf(info.Ctx, d.HashHeader)
+	}
+	for range chooseAttempts {
+		choice, ok := p.set.Pick(&d.Balance, request)
+		if !ok {
+			break
+		}
+		if choice.Host.Begin(d.Balance.MaxActive, now) {
+			return choice, nil
+		}
+		if choice.Probe { // others were quicker to fill it
+			choice.Host.Return()
+		}
+	}
+	if call != nil {
+		call.refused = true
+	}
+	return picker.Choice{}, errFull(p.channel.target, fmt.Sprintf("all endpoints have %d requests each (maxConcurrentStreams)", d.Balance.MaxActive))
+}
+
+// chooseAttempts is how often an endpoint may fill up between being chosen and used.
+const chooseAttempts = 3
+
+// hashOf is the hash of a call's header, or a random one if it has none.
+func hashOf(ctx context.Context, header string) uint64 {
+	if values := outgoing(ctx, header); len(values) > 0 {
+		return picker.Hash(values[0])
+	}
+	return rand.Uint64() //nolint:gosec // spreads load, no secret
+}
+
+// errFull is what the mesh answers in the service's stead, as gRFC A32 wants it.
+func errFull(target, why string) error {
+	return status.Errorf(codes.Unavailable, "mesh: %s: %s", target, why)
 }
 
 // outcome says what an attempt's error means for the endpoint, in Istio's classes:

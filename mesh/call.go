@@ -22,7 +22,11 @@ type call struct {
 	tried   []*outlier.Host              // where earlier ones went, if those are to be avoided
 	trailer metadata.MD                  // written by Done, before the attempt returns
 	limited bool                         // its time limit is the mesh's own
-	subset  *policy.Subset               // where it may go; nil: anywhere
+	refused bool                         // the mesh did not let it out
+	// elsewhere prefers endpoints of other zones to those of the nearest, if some
+	// were tried.
+	elsewhere bool
+	subset    *policy.Subset // where it may go; nil: anywhere
 }
 
 type callKey struct{}
@@ -105,7 +109,7 @@ func (u *unaryCall) once(ctx context.Context, reply any, opts []grpc.CallOption)
 			return u.hedge(ctx, reply, fresh, opts)
 		}
 	}
-	return u.attempt(ctx, &call{tried: u.tried, limited: u.limited, subset: u.subset}, reply, opts)
+	return u.attempt(ctx, &call{tried: u.tried, limited: u.limited, subset: u.subset, elsewhere: u.rule.Retries.RemoteLocalities}, reply, opts)
 }
 
 // attempt makes one attempt.
@@ -125,7 +129,7 @@ func (u *unaryCall) attempt(ctx context.Context, c *call, reply any, opts []grpc
 
 // repeatable says whether a failed attempt may be made again.
 func (u *unaryCall) repeatable(r result) bool {
-	return (r.timedOut || u.rule.Retries.On.Has(status.Code(r.err))) && u.channel.mesh.idempotent(u.method)
+	return !r.refused && (r.timedOut || u.rule.Retries.On.Has(status.Code(r.err))) && u.channel.mesh.idempotent(u.method)
 }
 
 // spend asks the budget for one more attempt beside or after r.

@@ -103,7 +103,7 @@ trafficPolicy:
 	fmt.Println(strings.ReplaceAll(err.Error(), dir+"/", ""))
 	// Output:
 	// mesh.yaml:3:14: identity: "spiffe://shop.test", want a whole SPIFFE id such as "spiffe://shop.test/orders"
-	// mesh.yaml:5:26: simple: the mesh does not honour "ROUND_ROBBIN", want "ROUND_ROBIN", "LEAST_REQUEST" or "RANDOM"; did you mean "ROUND_ROBIN"?
+	// mesh.yaml:5:26: simple: the mesh does not honour "ROUND_ROBBIN", want "ROUND_ROBIN", "LEAST_REQUEST", "RANDOM" or "PEAK_EWMA"; did you mean "ROUND_ROBIN"?
 }
 
 // Containers get their identities as files that are renewed.

@@ -84,7 +84,7 @@ func (p *Policy) Explain(q Query) Explanation {
 	rule, entry := plan.rule(metadata.NewOutgoingContext(context.Background(), q.Metadata), q.Method)
 	e.Destination = plan.destination.Host
 	e.Identities = plan.destination.Identities
-	e.LoadBalancer = plan.destination.Balance.String()
+	e.LoadBalancer = plan.destination.Balance.Algorithm.String()
 	e.Timeout = rule.Timeout
 	e.Retries = rule.Retries.Attempts
 	e.PerTryTimeout = rule.Retries.PerTryTimeout

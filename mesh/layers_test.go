@@ -65,10 +65,10 @@ func clientLayer(tb testing.TB, m *Mesh, method string) func() {
 	tb.Helper()
 	ch := &channel{mesh: m, target: "dns:///orders:7000"}
 	ch.pool = outlier.NewPool(ch.plan().destination.Outlier, ch.ejected)
-	hosts := make([]*outlier.Host, 10)
+	hosts := make([]picker.Member, 10)
 	pickers := make([]balancer.Picker, len(hosts))
 	for i := range hosts {
-		hosts[i] = ch.pool.Host(string(rune('a' + i)))
+		hosts[i] = picker.Member{Host: ch.pool.Host(string(rune('a' + i))), Ready: true}
 		pickers[i] = leaf{}
 	}
 	choose := &lbPicker{channel: ch, set: picker.New(hosts), pickers: pickers}

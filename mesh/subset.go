@@ -16,6 +16,7 @@ import (
 type member struct {
 	host   *outlier.Host
 	labels labels
+	tier   int // how far away it is
 	state  connectivity.State
 	picker balancer.Picker // of its connection
 }

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/portico-bff/portico/mesh/internal/latency"
 )
 
 // Config says when a host is ejected and for how long.
@@ -60,6 +62,7 @@ type Pool struct {
 	config  atomic.Pointer[Config]
 	onEject func(address string, until time.Time)
 	sweepAt atomic.Int64 // when success rates are compared next, in Unix nanoseconds
+	changes atomic.Uint64
 
 	mu      sync.Mutex // guards what follows, and Host's guarded fields
 	hosts   map[string]*Host
@@ -71,6 +74,8 @@ type Host struct {
 	pool    *Pool
 	address string
 
+	latency   latency.Estimate
+	since     atomic.Int64 // when it came into use, in Unix nanoseconds
 	active    atomic.Int64
 	gatewayIn atomic.Int32 // gateway errors in a row
 	errorsIn  atomic.Int32 // errors of either kind in a row
@@ -123,6 +128,7 @@ func (p *Pool) Keep(addresses map[string]bool) {
 			if h.state.Load() != inUse {
 				p.ejected--
 				h.state.Store(inUse)
+				p.changes.Add(1)
 			}
 		}
 	}
@@ -155,11 +161,41 @@ func (h *Host) Ejected() bool { return h.state.Load() != inUse }
 // Address is what the pool knows the host by.
 func (h *Host) Address() string { return h.address }
 
-// Begin and End count the requests that the host has now.
-func (h *Host) Begin() { h.active.Add(1) }
+// Latency is what the host's answers have taken.
+func (h *Host) Latency() *latency.Estimate { return &h.latency }
 
-// End is Begin's counterpart.
-func (h *Host) End() { h.active.Add(-1) }
+// Changes counts ejections and returns in the host's pool: what was found out about
+// who is in use holds until it moves.
+func (h *Host) Changes() uint64 { return h.pool.changes.Load() }
+
+// Start tells that the host has come into use, or again.
+func (h *Host) Start(now time.Time) { h.since.Store(now.UnixNano()) }
+
+// Age is how long the host has been in use.
+func (h *Host) Age(now time.Time) time.Duration {
+	return time.Duration(now.UnixNano() - h.since.Load())
+}
+
+// Begin counts a request that the host has now, unless it has limit of them; a
+// limit of zero is none.
+func (h *Host) Begin(limit int, now time.Time) bool {
+	if n := h.active.Add(1); limit > 0 && n > int64(limit) {
+		h.active.Add(-1)
+		return false
+	}
+	h.latency.Picked(now)
+	return true
+}
+
+// End is Begin's counterpart, for a request that took so long.
+func (h *Host) End(outcome Outcome, took time.Duration, now time.Time) {
+	h.active.Add(-1)
+	if outcome == Ignored {
+		h.latency.AtLeast(took, now)
+		return
+	}
+	h.latency.Observe(took, outcome != Success, now)
+}
 
 // Active returns how many requests the host has now.
 func (h *Host) Active() int64 { return h.active.Load() }
@@ -217,7 +253,9 @@ func (h *Host) reportProbe(outcome Outcome, now time.Time) {
 		h.state.Store(inUse)
 		h.forget()
 		h.settled = now
+		h.Start(now)
 		p.ejected--
+		p.changes.Add(1)
 	case GatewayError, ServerError:
 		h.lengthen(now)
 	case Ignored:
@@ -267,6 +305,7 @@ func (h *Host) lengthen(now time.Time) {
 	h.until = now.Add(d)
 	h.forget()
 	h.state.Store(ejected)
+	h.pool.changes.Add(1)
 	if h.pool.onEject != nil {
 		h.pool.onEject(h.address, h.until)
 	}

@@ -28,7 +28,9 @@ type Policy struct {
 type Destination struct {
 	Host       string
 	Identities []spiffeid.ID
-	Balance    picker.Algorithm
+	Balance    picker.Config
+	HashHeader string // what picker.ConsistentHash goes by
+	Locality   Locality
 	Outlier    outlier.Config
 	Budget     budget.Config
 	Subsets    []*Subset
@@ -72,6 +74,8 @@ type Retries struct {
 	On            Conditions
 	// IgnorePrevious prefers hosts that were not tried yet.
 	IgnorePrevious bool
+	// RemoteLocalities prefers hosts of other zones than the nearest.
+	RemoteLocalities bool
 	// BaseBackoff is about what the first retry waits; each further one waits
 	// twice as long, up to MaxBackoff.
 	BaseBackoff, MaxBackoff time.Duration

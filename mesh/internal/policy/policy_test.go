@@ -82,7 +82,7 @@ func TestParse(t *testing.T) {
 		}}}},
 		Destinations: []policy.Destination{{
 			Host: "orders:7000", Identities: []spiffeid.ID{spiffeid.RequireFromString("spiffe://shop.test/orders")},
-			Balance: picker.LeastRequest,
+			Balance: picker.Config{Algorithm: picker.LeastRequest},
 			Outlier: outlier.Config{
 				ConsecutiveGatewayErrors: 7, Interval: 3 * time.Second, BaseEjection: 10 * time.Second, MaxEjection: time.Minute, MaxEjectionPercent: 30,
 				Consecutive5xxErrors: 9, SuccessRate: outlier.SuccessRate{StdevFactor: 1500, MinimumHosts: 5, RequestVolume: 100},

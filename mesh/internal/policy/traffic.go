@@ -9,7 +9,6 @@ import (
 
 	"github.com/portico-bff/portico/mesh/internal/authz"
 	"github.com/portico-bff/portico/mesh/internal/outlier"
-	"github.com/portico-bff/portico/mesh/internal/picker"
 )
 
 func (r *reader) destination(n ast.Node, p *Policy, names map[string]bool) {
@@ -44,18 +43,9 @@ func (r *reader) destination(n ast.Node, p *Policy, names map[string]bool) {
 
 func (r *reader) trafficPolicy(n ast.Node, d *Destination) {
 	r.mapping(n, "trafficPolicy",
-		key{name: "loadBalancer", read: func(n ast.Node) {
-			r.mapping(n, "loadBalancer", key{name: "simple", must: true, read: func(n ast.Node) {
-				word, _ := r.word(n, "simple", "ROUND_ROBIN", "LEAST_REQUEST", "RANDOM")
-				switch word {
-				case "LEAST_REQUEST":
-					d.Balance = picker.LeastRequest
-				case "RANDOM":
-					d.Balance = picker.Random
-				}
-			}})
-		}},
-		key{name: "outlierDetection", read: func(n ast.Node) { r.outlierDetection(n, &d.Outlier) }},
+		key{name: "loadBalancer", read: func(n ast.Node) { r.loadBalancer(n, d) }},
+		key{name: "connectionPool", read: func(n ast.Node) { r.connectionPool(n, d) }},
+		key{name: "outlierDetection", read: func(n ast.Node) { r.outlierDetection(n, &d.Outlier, &d.Balance.MinHealthPercent) }},
 		key{name: "retryBudget", read: func(n ast.Node) {
 			r.mapping(n, "retryBudget",
 				key{name: "retryRatio", read: func(n ast.Node) {
@@ -68,7 +58,7 @@ func (r *reader) trafficPolicy(n ast.Node, d *Destination) {
 		}})
 }
 
-func (r *reader) outlierDetection(n ast.Node, c *outlier.Config) {
+func (r *reader) outlierDetection(n ast.Node, c *outlier.Config, minHealth *int) {
 	r.mapping(n, "outlierDetection",
 		key{name: "consecutiveGatewayErrors", read: func(n ast.Node) {
 			r.integer(n, "consecutiveGatewayErrors", 0, 1_000_000, &c.ConsecutiveGatewayErrors)
@@ -86,6 +76,7 @@ func (r *reader) outlierDetection(n ast.Node, c *outlier.Config) {
 		key{name: "maxEjectionPercent", read: func(n ast.Node) {
 			r.integer(n, "maxEjectionPercent", 0, 100, &c.MaxEjectionPercent)
 		}},
+		key{name: "minHealthPercent", read: func(n ast.Node) { r.integer(n, "minHealthPercent", 0, 100, minHealth) }},
 		key{name: "successRateEjection", read: func(n ast.Node) {
 			// gRFC A50's defaults.
 			c.SuccessRate = outlier.SuccessRate{StdevFactor: 1900, MinimumHosts: 5, RequestVolume: 100}
@@ -224,6 +215,9 @@ func (r *reader) retries(n ast.Node) Retries {
 		}},
 		key{name: "retryIgnorePreviousHosts", read: func(n ast.Node) {
 			r.boolean(n, "retryIgnorePreviousHosts", &retries.IgnorePrevious)
+		}},
+		key{name: "retryRemoteLocalities", read: func(n ast.Node) {
+			r.boolean(n, "retryRemoteLocalities", &retries.RemoteLocalities)
 		}},
 		key{name: "backoff", read: func(n ast.Node) { r.duration(n, "backoff", &retries.BaseBackoff) }})
 	retries.MaxBackoff = 10 * retries.BaseBackoff

@@ -1,0 +1,141 @@
+package policy
+
+import (
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"github.com/portico-bff/portico/mesh/internal/picker"
+)
+
+// Locality says what the zones of endpoints mean.
+type Locality struct {
+	Off bool // all zones are alike
+	// Failover names the region that comes next after a region.
+	Failover map[string]string
+}
+
+// Tier says how far an endpoint's zone is from the process's own, both as
+// "region/zone": 0 is the same zone, then come the region, the region to fail over
+// to, and the rest.
+func (l *Locality) Tier(own, zone string) int {
+	if l.Off || own == "" || zone == own {
+		return 0
+	}
+	ownRegion, _, _ := strings.Cut(own, "/")
+	region, _, _ := strings.Cut(zone, "/")
+	switch {
+	case region == ownRegion:
+		return 1
+	case region != "" && l.Failover[ownRegion] == region:
+		return 2
+	default:
+		return 3
+	}
+}
+
+// Equal says whether both mean the same.
+func (l *Locality) Equal(other *Locality) bool {
+	if l.Off != other.Off || len(l.Failover) != len(other.Failover) {
+		return false
+	}
+	for from, to := range l.Failover {
+		if other.Failover[from] != to {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *reader) loadBalancer(n ast.Node, d *Destination) {
+	chosen := 0
+	r.mapping(n, "loadBalancer",
+		key{name: "simple", read: func(n ast.Node) {
+			chosen++
+			word, _ := r.word(n, "simple", "ROUND_ROBIN", "LEAST_REQUEST", "RANDOM", "PEAK_EWMA")
+			switch word {
+			case "LEAST_REQUEST":
+				d.Balance.Algorithm = picker.LeastRequest
+			case "RANDOM":
+				d.Balance.Algorithm = picker.Random
+			case "PEAK_EWMA":
+				d.Balance.Algorithm = picker.PeakEWMA
+			}
+		}},
+		key{name: "consistentHash", read: func(n ast.Node) {
+			chosen++
+			d.Balance.Algorithm = picker.ConsistentHash
+			d.Balance.RingSize = picker.DefaultRingSize
+			r.mapping(n, "consistentHash",
+				key{name: "httpHeaderName", must: true, read: func(n ast.Node) {
+					s, _ := r.text(n, "httpHeaderName")
+					d.HashHeader = strings.ToLower(s)
+				}},
+				key{name: "ringHash", read: func(n ast.Node) {
+					r.mapping(n, "ringHash", key{name: "minimumRingSize", must: true, read: func(n ast.Node) {
+						r.integer(n, "minimumRingSize", 1, 1<<20, &d.Balance.RingSize)
+					}})
+				}})
+		}},
+		key{name: "warmup", read: func(n ast.Node) { r.warmup(n, &d.Balance.Warmup) }},
+		key{name: "localityLbSetting", read: func(n ast.Node) { r.locality(n, &d.Locality) }})
+	if chosen > 1 {
+		r.fail(place(n), `loadBalancer: want "simple" or "consistentHash", not both`)
+	}
+	if d.Balance.Algorithm == picker.ConsistentHash && d.Balance.Warmup.Duration > 0 {
+		r.fail(place(n), `loadBalancer: "warmup" has no effect on "consistentHash"`)
+	}
+}
+
+func (r *reader) warmup(n ast.Node, w *picker.Warmup) {
+	w.Aggression, w.MinimumPercent = 1, 10
+	r.mapping(n, "warmup",
+		key{name: "duration", must: true, read: func(n ast.Node) { r.duration(n, "duration", &w.Duration) }},
+		key{name: "aggression", read: func(n ast.Node) { r.number(n, "aggression", 1, 100, &w.Aggression) }},
+		key{name: "minimumPercent", read: func(n ast.Node) {
+			r.integer(n, "minimumPercent", 1, 100, &w.MinimumPercent)
+		}})
+}
+
+func (r *reader) locality(n ast.Node, l *Locality) {
+	r.mapping(n, "localityLbSetting",
+		key{name: "enabled", read: func(n ast.Node) {
+			enabled := true
+			r.boolean(n, "enabled", &enabled)
+			l.Off = !enabled
+		}},
+		key{name: "failover", read: func(n ast.Node) {
+			l.Failover = map[string]string{}
+			r.each(n, "failover", func(n ast.Node) {
+				var from, to string
+				r.mapping(n, "failover",
+					key{name: "from", must: true, read: func(n ast.Node) { from = r.region(n, "from") }},
+					key{name: "to", must: true, read: func(n ast.Node) { to = r.region(n, "to") }})
+				if _, twice := l.Failover[from]; twice {
+					r.fail(place(n), "failover: a second one from %q", from)
+				}
+				l.Failover[from] = to
+			})
+		}})
+}
+
+func (r *reader) region(n ast.Node, what string) string {
+	s, ok := r.text(n, what)
+	if ok && strings.Contains(s, "/") {
+		r.fail(place(n), "%s: %q, want a region: what stands before the slash in a zone", what, s)
+	}
+	return s
+}
+
+// most is as much as anybody may bound something to.
+const most = 1<<31 - 1
+
+func (r *reader) connectionPool(n ast.Node, d *Destination) {
+	r.mapping(n, "connectionPool",
+		key{name: "http", read: func(n ast.Node) {
+			r.mapping(n, "http",
+				key{name: "maxConcurrentStreams", read: func(n ast.Node) {
+					r.integer(n, "maxConcurrentStreams", 1, most, &d.Balance.MaxActive)
+				}})
+		}})
+}
