@@ -257,6 +257,9 @@ func errFull(target, why string) error {
 // UNAVAILABLE is a gateway error, and so is silence until a time limit that the
 // mesh has set. What else it answers shows it alive.
 func outcome(err error, call *call) outlier.Outcome {
+	if call != nil && call.mirrored {
+		return outlier.Ignored
+	}
 	if err == nil {
 		return outlier.Success
 	}

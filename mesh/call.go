@@ -27,6 +27,7 @@ type call struct {
 	// were tried.
 	elsewhere bool
 	subset    *policy.Subset // where it may go; nil: anywhere
+	mirrored  bool           // it is a copy, and says nothing of its endpoint
 }
 
 type callKey struct{}
@@ -69,6 +70,12 @@ func (ch *channel) unary(ctx context.Context, method string, req, reply any, cc 
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
+	}
+	if err := ch.fault(ctx, &rule.Fault, method); err != nil {
+		return err
+	}
+	if rule.Mirror != nil {
+		u.mirror(ctx, reply, opts)
 	}
 	for attempt := 0; ; attempt++ {
 		r := u.once(ctx, reply, opts)

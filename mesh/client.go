@@ -120,6 +120,8 @@ type channel struct {
 	current atomic.Pointer[plan]
 	ready   atomic.Pointer[map[string]bool] // addresses with a connection
 
+	mirrors atomic.Int64 // copies of calls under way
+
 	planning sync.Mutex // held while a new plan is made
 }
 

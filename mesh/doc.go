@@ -136,6 +136,24 @@
 // it; calls without the header go by chance. A subset without endpoints fails its
 // calls; it is not made up for by others.
 //
+// For trials, an entry may hold calls up or end them before they are sent (a part
+// may be left out; without a percentage it is all calls of the entry, whose match
+// chooses them by header), and may send copies to a subset:
+//
+//	fault:
+//	  delay: {fixedDelay: 2s, percentage: {value: 10}}
+//	  abort: {grpcStatus: UNAVAILABLE, percentage: {value: 5}}
+//	mirror: {host: orders, subset: v2}
+//	mirrorPercentage: {value: 10}
+//
+// A fault is a call's, not an attempt's: what it ends is not retried, and its delay
+// counts against the timeout. A copy is a unary call with x-mesh-mirror: true in its
+// metadata, which the service may look at before it writes anything. The mesh
+// forgets it once sent: it has a deadline of its own (the entry's timeout, or 15 s),
+// is not retried, and no endpoint is ejected over it; of a hundred under way at a
+// time in one client, further ones are dropped and counted. Copied are requests that
+// are a proto.Message or bytes, with a reply that can be hedged (below).
+//
 // The values shown are the defaults, but for timeout and perTryTimeout (none) and
 // attempts (2). "attempts" are retries, as in Istio: three of them make
 // four attempts. Istio's conditions mean, in gRPC codes:

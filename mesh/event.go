@@ -37,6 +37,9 @@ const (
 	AttemptHedged EventKind = "attempt_hedged"
 	// RetryRefused: a retry or hedge was due, and the budget had none left. As above.
 	RetryRefused EventKind = "retry_refused"
+	// FaultInjected: a client was held up, or refused with Err, as the policy
+	// says. Target and Method are set.
+	FaultInjected EventKind = "fault_injected"
 	// EndpointEjected: an endpoint gets no calls until Until. Target and
 	// Endpoint are set.
 	EndpointEjected EventKind = "endpoint_ejected"
@@ -78,6 +81,12 @@ type Stats struct {
 	Retries        uint64 `json:"retries"`
 	Hedges         uint64 `json:"hedges"`
 	RetriesRefused uint64 `json:"retries_refused"`
+	// Faults were injected. Mirrors are copies of calls that were sent, and
+	// MirrorsDropped those that were not: too many were under way, or the request
+	// or reply was of a kind that cannot be copied.
+	Faults         uint64 `json:"faults"`
+	Mirrors        uint64 `json:"mirrors"`
+	MirrorsDropped uint64 `json:"mirrors_dropped"`
 	// Ejections are of endpoints.
 	Ejections uint64 `json:"ejections"`
 	// Allowed and Denied are servers' decisions; Expired counts calls refused
@@ -118,6 +127,7 @@ type EndpointStats struct {
 type counters struct {
 	calls, attempts, ejections                 atomic.Uint64
 	retries, hedges, retriesRefused            atomic.Uint64
+	faults, mirrors, mirrorsDropped            atomic.Uint64
 	allowed, denied, dryRunDiffers             atomic.Uint64
 	expired, rotated, panics                   atomic.Uint64
 	policyLoads, policyErrors, discoveryErrors atomic.Uint64
@@ -130,6 +140,7 @@ func (m *Mesh) Stats() Stats {
 	s := Stats{
 		Calls: c.calls.Load(), Attempts: c.attempts.Load(),
 		Retries: c.retries.Load(), Hedges: c.hedges.Load(), RetriesRefused: c.retriesRefused.Load(),
+		Faults: c.faults.Load(), Mirrors: c.mirrors.Load(), MirrorsDropped: c.mirrorsDropped.Load(),
 		Ejections: c.ejections.Load(),
 		Allowed:   c.allowed.Load(), Denied: c.denied.Load(), DryRunDiffers: c.dryRunDiffers.Load(), Expired: c.expired.Load(),
 		Rotated: c.rotated.Load(), Panics: c.panics.Load(),

@@ -56,7 +56,12 @@ type Explanation struct {
 	// header SplitBy or else by chance; empty if it does not.
 	Split   []SubsetShare
 	SplitBy string
-	RetryOn []codes.Code
+	// Fault is what the entry does to calls on purpose.
+	Fault FaultExplanation
+	// Mirror is the subset that so many percent of the calls are copied to.
+	Mirror        string
+	MirrorPercent float64
+	RetryOn       []codes.Code
 	// RetryRatio and MinRetriesPerSecond are the budget's.
 	RetryRatio, MinRetriesPerSecond float64
 }
@@ -90,6 +95,10 @@ func (p *Policy) Explain(q Query) Explanation {
 	e.PerTryTimeout = rule.Retries.PerTryTimeout
 	e.Hedges, e.HedgingDelay = max(0, rule.Hedging.MaxAttempts-1), rule.Hedging.Delay
 	e.RetryOn = rule.Retries.On.Codes()
+	e.Fault = FaultExplanation(rule.Fault)
+	if rule.Mirror != nil {
+		e.Mirror, e.MirrorPercent = rule.Mirror.Subset.Name, rule.Mirror.Percent
+	}
 	e.SplitBy = rule.Split.By
 	for _, share := range rule.Split.To {
 		part := SubsetShare{Weight: share.Weight}
@@ -146,6 +155,7 @@ func (e Explanation) String() string {
 	}
 	fmt.Fprintf(&b, "  balancing: %s\n  %s\n", e.LoadBalancer, route)
 	e.writeSplit(&b)
+	e.writeFault(&b)
 	fmt.Fprintf(&b, "  timeout: %s\n", timeout)
 	fmt.Fprintf(&b, "  retries: %d on %s, if the method is idempotent", e.Retries, codeList(e.RetryOn))
 	if e.PerTryTimeout > 0 {
@@ -176,6 +186,19 @@ func (e *Explanation) writeSplit(b *strings.Builder) {
 		fmt.Fprintf(b, ", by the value of %s\n", e.SplitBy)
 	case len(e.Split) > 0:
 		b.WriteString("\n")
+	}
+}
+
+// writeFault tells of faults and copies, a line each.
+func (e *Explanation) writeFault(b *strings.Builder) {
+	if f := e.Fault; f.DelayPercent > 0 {
+		fmt.Fprintf(b, "  fault: %g%% wait %v\n", f.DelayPercent, f.Delay)
+	}
+	if f := e.Fault; f.AbortPercent > 0 {
+		fmt.Fprintf(b, "  fault: %g%% end %v\n", f.AbortPercent, f.Abort)
+	}
+	if e.Mirror != "" {
+		fmt.Fprintf(b, "  mirror: %g%% are copied to subset %s\n", e.MirrorPercent, e.Mirror)
 	}
 }
 

@@ -14,6 +14,9 @@ import (
 // seen.
 func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	rule, _ := ch.plan().rule(ctx, method)
+	if err := ch.fault(ctx, &rule.Fault, method); err != nil {
+		return nil, err
+	}
 	if subset := ch.mesh.subset(ctx, &rule.Split); subset != nil {
 		ctx = context.WithValue(ctx, callKey{}, &call{subset: subset})
 	}

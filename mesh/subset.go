@@ -91,6 +91,9 @@ func (p *plan) subsets() []*policy.Subset {
 				list = append(list, share.Subset)
 			}
 		}
+		if mirror := p.rules[i].Mirror; mirror != nil {
+			list = append(list, mirror.Subset)
+		}
 	}
 	return list
 }

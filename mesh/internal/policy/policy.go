@@ -50,6 +50,8 @@ type RouteRule struct {
 	Retries Retries
 	Hedging Hedging
 	Split   Split
+	Fault   Fault
+	Mirror  *Mirror // nil: none
 }
 
 // DefaultTimeout is the deadline of a call that has none, and no route's.

@@ -151,7 +151,7 @@ func TestMistakes(t *testing.T) {
 		{"duration", "kind: Route\nhosts: [a]\nhttp: [{timeout: 5}]", `m.yaml:3:18: timeout: 5, want a positive duration`},
 		{"negative duration", "kind: Route\nhosts: [a]\nhttp: [{timeout: -5s}]", `want a positive duration`},
 		{"retry condition", "kind: Route\nhosts: [a]\nhttp: [{retries: {attempts: 1, retryOn: \"5xx,reset\"}}]", `retryOn: the mesh does not honour "reset"`},
-		{"mirror", "kind: Route\nhosts: [a]\nhttp: [{mirror: {host: b}}]", `m.yaml:3:9: http: the mesh does not honour "mirror"`},
+		{"rewriting", "kind: Route\nhosts: [a]\nhttp: [{rewrite: {uri: /b}}]", `m.yaml:3:9: http: the mesh does not honour "rewrite"`},
 		{"hedging without a delay", "kind: Route\nhosts: [a]\nhttp: [{hedging: {maxAttempts: 2}}]", `hedging: "hedgingDelay" is missing`},
 		{"regex", "kind: Route\nhosts: [a]\nhttp: [{match: [{headers: {x: {regex: \"(\"}}}]}]", `regex: error parsing regexp`},
 		{"alias", "kind: Route\nhosts: &h [a]\nhttp: []", `an anchor, alias or tag (not supported here)`},

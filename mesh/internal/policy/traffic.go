@@ -113,7 +113,7 @@ func (r *reader) route(n ast.Node, p *Policy, names map[string]bool) {
 }
 
 func (r *reader) routeRule(n ast.Node) RouteRule {
-	rule := DefaultRule()
+	rule, mirrored := DefaultRule(), -1.0
 	r.mapping(n, "http",
 		key{name: "name", read: func(n ast.Node) { rule.Name, _ = r.text(n, "name") }},
 		key{name: "match", read: func(n ast.Node) {
@@ -130,8 +130,17 @@ func (r *reader) routeRule(n ast.Node) RouteRule {
 					r.duration(n, "hedgingDelay", &rule.Hedging.Delay)
 				}})
 		}},
+		key{name: "fault", read: func(n ast.Node) { r.fault(n, &rule.Fault) }},
+		key{name: "mirror", read: func(n ast.Node) { rule.Mirror = r.mirror(n) }},
+		key{name: "mirrorPercentage", read: func(n ast.Node) { r.percentage(n, "mirrorPercentage", &mirrored) }},
 		key{name: "route", read: func(n ast.Node) { r.split(n, &rule.Split) }},
 		key{name: "splitBy", read: func(n ast.Node) { r.splitBy(n, &rule.Split) }})
+	switch {
+	case mirrored >= 0 && rule.Mirror != nil:
+		rule.Mirror.Percent = mirrored
+	case mirrored >= 0:
+		r.fail(place(n), `http: "mirrorPercentage" without "mirror"`)
+	}
 	if rule.Split.By != "" && len(rule.Split.To) < 2 {
 		r.fail(place(n), `http: "splitBy" without a "route" of several destinations`)
 	}
