@@ -82,7 +82,7 @@ func checkAll(ctx context.Context, file *config.File, descriptors *upstream.Desc
 // skipWarning says what is not checked for want of a source's descriptors.
 func skipWarning(file *config.File, i int) string {
 	target := file.Config.Descriptors[i].Reflect
-	text := fmt.Sprintf("%s is asked for its services only by serve and check --online: services, methods, routes and SDL are not checked", target)
+	text := target + " is asked for its services only by serve and check --online: services, methods, routes and SDL are not checked"
 	at := file.Locate(mistake.At("", "descriptors", strconv.Itoa(i)))
 	if ps, ok := errors.AsType[config.Problems](at); ok {
 		return fmt.Sprintf("%s:%d:%d: %s", ps[0].File, ps[0].Line, ps[0].Col, text)

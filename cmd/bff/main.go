@@ -1,4 +1,4 @@
-// Command bff is Portico's server and its tools: serve and check a configuration, sign demo tokens, publish and
+// Command bff is Portico's server and its tools: write, check and serve a configuration, sign demo tokens, publish and
 // subscribe over MQTT, ask a running server for its health.
 package main
 
@@ -44,7 +44,7 @@ func run(ctx context.Context, args []string, s streams) error {
 	root.SetOut(s.out)
 	root.SetErr(s.err)
 	root.AddCommand(
-		serveCommand(s), checkCommand(s), configCommand(), tokenCommand(), mqttCommand(), healthCommand(), versionCommand(), //nolint:contextcheck // cobra hands it over
+		initCommand(s), serveCommand(s), checkCommand(s), configCommand(), tokenCommand(), mqttCommand(), healthCommand(), versionCommand(), //nolint:contextcheck // cobra hands it over
 	)
 	return root.ExecuteContext(ctx)
 }
