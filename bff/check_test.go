@@ -69,6 +69,8 @@ func brokenConfigs() []broken {
 		{"type of a switch", "playground: true", "playground: \"yes\"", "\"yes\"", "found string, expected boolean"},
 		// mobile
 		{"service of the REST door", "mobile:\n  services: [shop.catalog.v1.CatalogService", "mobile:\n  services: [shop.catalog.v1.Katalog", "shop.catalog.v1.Katalog", "shop.catalog.v1.Katalog"},
+		{"stream of the REST door", "FleetService/WatchReadings\": {resume: 2m}", "FleetService/WatchReading\": {resume: 2m}", `"shop.fleet.v1.FleetService/WatchReading"`, "did you mean \"shop.fleet.v1.FleetService/WatchReadings\"?"},
+		{"time of a stream", "{resume: 2m}", "{resume: 0s}", "0s}", "expected more than 0 and at most 24h"},
 		// iot
 		{"broker", `external: {url: "${PORTICO_BROKER:-}"}`, `external: {url: "http://b"}`, `"http://b"`, "http"},
 		{"topic of the ACL", `publish: ["boxes/{device}/telemetry"]`, `publish: ["boxes/{devise}/telemetry"]`, "", "devise"},

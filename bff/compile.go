@@ -67,7 +67,7 @@ func compile(ctx context.Context, cfg *config.Config, descriptors *upstream.Desc
 		section(c.compileWeb(cfg.Web, env), "web")
 	}
 	if cfg.Mobile != nil {
-		section(c.compileMobile(cfg, rules), "mobile")
+		section(c.compileMobile(cfg, rules, env), "mobile")
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
@@ -93,7 +93,7 @@ func (c *compiled) compileWeb(cfg *web.Config, env environment) error {
 	return err
 }
 
-func (c *compiled) compileMobile(cfg *config.Config, rules map[string]*annotations.HttpRule) error {
+func (c *compiled) compileMobile(cfg *config.Config, rules map[string]*annotations.HttpRule, env environment) error {
 	stored, err := c.stored(cfg)
 	if err != nil {
 		return err
@@ -101,6 +101,7 @@ func (c *compiled) compileMobile(cfg *config.Config, rules map[string]*annotatio
 	c.mobile, err = mobile.New(*cfg.Mobile, mobile.Options{
 		Descriptors: c.descriptors, Caller: c.core, Operations: restOperations(stored, c.schema, c.core),
 		Rules: rules, MaxBody: int64(cfg.LimitsHTTP.WithDefaults().Body), Origins: cfg.LimitsHTTP.Origins(),
+		Events: c.core, Metrics: env.metrics,
 	})
 	return err
 }

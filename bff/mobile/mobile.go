@@ -12,9 +12,11 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/genproto/googleapis/api/annotations"
 
 	"github.com/portico-bff/portico/bff/config/mistake"
+	"github.com/portico-bff/portico/bff/events"
 	"github.com/portico-bff/portico/bff/translate"
 	"github.com/portico-bff/portico/upstream"
 )
@@ -35,10 +37,17 @@ type Options struct {
 	Origins []string
 	// Streams bounds what streams may do; the zero value has the defaults.
 	Streams translate.StreamLimits
+	// Events makes the calls of the streams in [Config.Streams]; required if there are any.
+	Events events.Caller
+	// Metrics takes the metrics of these streams; nil registers them nowhere.
+	Metrics prometheus.Registerer
 }
 
 // Door is the REST door. It is an [http.Handler], safe for concurrent use. Close it when the server goes down.
-type Door struct{ router *translate.Router }
+type Door struct {
+	router *translate.Router
+	events *events.Hub // nil if no stream can be resumed
+}
 
 var _ http.Handler = (*Door)(nil)
 
@@ -68,15 +77,24 @@ func New(cfg Config, o Options) (*Door, error) {
 		endpoints[i] = o.Operations[i].endpoint(o.MaxBody)
 		errs = append(errs, o.Operations[i].check())
 	}
-	router, err := translate.New(methods, translate.Options{
+	door := &Door{}
+	routing := translate.Options{
 		Caller: o.Caller, Resolver: o.Descriptors.Types(), Rules: o.Rules, Endpoints: endpoints,
 		MaxBody: o.MaxBody, Origins: o.Origins, Streams: o.Streams,
-	})
+	}
+	if len(cfg.Streams) > 0 {
+		var err error
+		door.events, err = events.New(cfg.Streams, methods, events.Options{Caller: o.Events, Metrics: o.Metrics})
+		errs = append(errs, mistake.In(err, "streams"))
+		routing.Events = door.events
+	}
+	var err error
+	door.router, err = translate.New(methods, routing)
 	errs = append(errs, err)
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	return &Door{router: router}, nil
+	return door, nil
 }
 
 // ServeHTTP answers a request.
@@ -84,4 +102,10 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) { d.router.Serv
 
 // Close ends all streams and WebSockets, telling their clients to come back, and waits for them until ctx ends. From
 // then on streams are refused; other requests are still answered.
-func (d *Door) Close(ctx context.Context) error { return d.router.Close(ctx) }
+func (d *Door) Close(ctx context.Context) error {
+	err := d.router.Close(ctx)
+	if d.events != nil {
+		err = errors.Join(err, d.events.Close(ctx))
+	}
+	return err
+}

@@ -33,6 +33,12 @@
 // "end" is the end, upon which clients should close, since they would connect again. In arrays and lines an error is a
 // last element {"@error": PROBLEM}. Until a second has passed or something has come, an error has an HTTP status instead.
 //
+// Where [Options.Events] keeps a method's streams, events have ids, and a client that comes back with Last-Event-ID (as
+// browsers do) goes on behind that event. If events may be missing, it is told by an event "gap" with a reason, unknown,
+// overrun or ended (package events), and goes on with what comes. An id without an event, sent if no message
+// comes at first, says from where to go on. All else, and all other methods, is bound to the client: when it leaves, the
+// call is cancelled.
+//
 // # WebSockets
 //
 // Every streaming method can be called over a WebSocket at its path, and at /ws/{service}/{method}. A text frame is one

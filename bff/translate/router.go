@@ -12,6 +12,7 @@ import (
 
 	"github.com/portico-bff/portico/bff/config/mistake"
 	"github.com/portico-bff/portico/bff/edge/record"
+	"github.com/portico-bff/portico/bff/events"
 	"github.com/portico-bff/portico/bff/fault"
 	"github.com/portico-bff/portico/bff/translate/urlpath"
 	"github.com/portico-bff/portico/upstream"
@@ -36,6 +37,8 @@ type Options struct {
 	Origins []string
 	// Streams bounds what streams may do.
 	Streams StreamLimits
+	// Events keeps the event streams that clients can come back to; nil if there are none. The router does not close it.
+	Events events.Source
 }
 
 // Endpoint is a route that something other than a gRPC method answers, such as a stored operation.
@@ -59,6 +62,7 @@ type Router struct {
 	maxBody int64
 	origins []string
 	limits  StreamLimits
+	events  events.Source
 	buffers buffers
 	drain   *drain
 }
@@ -83,7 +87,7 @@ const defaultMaxBody = 1 << 20
 // New compiles the routes of methods. Methods without a rule are not served. The error joins a [mistake.Mistake]
 // without a path for everything that is wrong with their rules.
 func New(methods []*upstream.Method, o Options) (*Router, error) {
-	rt := &Router{caller: o.Caller, maxBody: o.MaxBody, origins: o.Origins, limits: o.Streams.withDefaults(), drain: newDrain()}
+	rt := &Router{caller: o.Caller, maxBody: o.MaxBody, origins: o.Origins, limits: o.Streams.withDefaults(), events: o.Events, drain: newDrain()}
 	if rt.maxBody == 0 {
 		rt.maxBody = defaultMaxBody
 	}

@@ -39,6 +39,10 @@ func (rt *Router) stream(w http.ResponseWriter, r *http.Request, to *route, p *u
 		w.Header().Set("Content-Type", form.contentType())
 		return
 	}
+	if rt.resumes(to, form) {
+		rt.resume(w, r, to, asked)
+		return
+	}
 	ctx, cancel := context.WithCancel(r.Context())
 	up, err := rt.caller.Open(ctx, to.method)
 	if err != nil {
@@ -54,10 +58,7 @@ func (rt *Router) stream(w http.ResponseWriter, r *http.Request, to *route, p *u
 		return
 	}
 	pump.start(ctx, up)
-	out := &streamWriter{
-		w: w, r: r, answer: asked.answer, form: form, limits: rt.limits, draining: rt.drain.begun,
-		control: http.NewResponseController(w), buf: rt.buffers.get(),
-	}
+	out := rt.newStreamWriter(w, r, asked.answer, form)
 	defer rt.buffers.put(out.buf)
 	out.run(ctx.Done(), &pump, up) //nolint:contextcheck // the request carries it
 }
@@ -121,15 +122,21 @@ type streamWriter struct {
 	some     bool // a message is written
 }
 
+// newStreamWriter makes a writer whose buf goes back to the router's buffers.
+func (rt *Router) newStreamWriter(w http.ResponseWriter, r *http.Request, a *answer, form streamForm) *streamWriter {
+	return &streamWriter{
+		w: w, r: r, answer: a, form: form, limits: rt.limits, draining: rt.drain.begun,
+		control: http.NewResponseController(w), buf: rt.buffers.get(),
+	}
+}
+
 // opening is how long the answer waits for a first message or an error before it begins anyway: a client wants to know
 // that it is connected, and an error wants a status of its own.
 const opening = time.Second
 
 // run passes messages on until the stream or the client ends.
 func (s *streamWriter) run(gone <-chan struct{}, p *pump, up upstream.Stream) {
-	// What bounds reading the request must not end a stream that follows it.
-	_ = s.control.SetReadDeadline(time.Time{}) // not every writer has one
-	beat := time.NewTimer(min(opening, s.limits.Heartbeat))
+	beat := s.prepare()
 	defer beat.Stop()
 	for {
 		var err error
@@ -155,16 +162,32 @@ func (s *streamWriter) run(gone <-chan struct{}, p *pump, up upstream.Stream) {
 			err = s.heartbeat()
 			beat.Reset(s.limits.Heartbeat)
 		}
-		if e, ok := errors.AsType[*fault.Error](err); ok {
-			s.fail(e)
-			return
-		}
-		if err != nil { // the client has left, or is too slow
-			note(s.r, fault.New(codes.Canceled, "", fault.WithCause(err)))
+		if err != nil {
+			s.broken(err)
 			return
 		}
 	}
 }
+
+// prepare returns the timer of the first sign of life.
+func (s *streamWriter) prepare() *time.Timer {
+	// What bounds reading the request must not end a stream that follows it.
+	_ = s.control.SetReadDeadline(time.Time{}) // not every writer has one
+	return time.NewTimer(min(opening, s.limits.Heartbeat))
+}
+
+// broken ends the answer after an error of writing it.
+func (s *streamWriter) broken(err error) {
+	if e, ok := errors.AsType[*fault.Error](err); ok {
+		s.fail(e)
+		return
+	}
+	// The client has left, or is too slow.
+	note(s.r, fault.New(codes.Canceled, "", fault.WithCause(err)))
+}
+
+// headed knows the response headers, once they are there.
+type headed interface{ Header() (metadata.MD, error) }
 
 // begin writes the head of the answer.
 func (s *streamWriter) begin(md metadata.MD) {
@@ -180,7 +203,7 @@ func (s *streamWriter) begin(md metadata.MD) {
 }
 
 // beginWith writes the head of the answer, with what the service's headers say, which are there by now.
-func (s *streamWriter) beginWith(up upstream.Stream) {
+func (s *streamWriter) beginWith(up headed) {
 	if s.begun {
 		return
 	}
@@ -191,7 +214,7 @@ func (s *streamWriter) beginWith(up upstream.Stream) {
 	s.begin(md)
 }
 
-func (s *streamWriter) message(up upstream.Stream, message []byte) error {
+func (s *streamWriter) message(up headed, message []byte) error {
 	raw, isRaw := s.form.(*rawForm)
 	if isRaw {
 		contentType, data, err := s.answer.httpBody(message)
@@ -227,7 +250,7 @@ func (s *streamWriter) heartbeat() error {
 }
 
 // end writes what follows the last message.
-func (s *streamWriter) end(up upstream.Stream) {
+func (s *streamWriter) end(up headed) {
 	s.beginWith(up)
 	*s.buf = s.form.end((*s.buf)[:0], !s.some)
 	_ = s.flush() // there is nobody to tell
@@ -253,8 +276,9 @@ func (s *streamWriter) fail(err error) {
 
 // flush sends what is in buf, within the time that a client has for it.
 func (s *streamWriter) flush() error {
-	_ = s.control.SetWriteDeadline(time.Now().Add(s.limits.Write)) // not every writer has one
-	if _, err := s.w.Write(*s.buf); err != nil {
+	// Not every writer has one.
+	_ = s.control.SetWriteDeadline(time.Now().Add(s.limits.Write))
+	if _, err := s.w.Write(*s.buf); err != nil { //nolint:gosec // events and JSON, no HTML
 		return err
 	}
 	if err := s.control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
