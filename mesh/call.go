@@ -62,6 +62,9 @@ func (ch *channel) unary(ctx context.Context, method string, req, reply any, cc 
 	ch.mesh.counts.calls.Add(1)
 	plan.budget.Deposit()
 
+	if err := ch.leave(plan, method); err != nil {
+		return err
+	}
 	u := &unaryCall{channel: ch, plan: plan, rule: rule, method: method, req: req, conn: cc, invoke: invoke}
 	u.subset = ch.mesh.subset(ctx, &rule.Split)
 	ctx = ch.mesh.trace.send(ctx)

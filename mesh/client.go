@@ -74,7 +74,7 @@ func (m *Mesh) NewClient(target string, opts ...grpc.DialOption) (*grpc.ClientCo
 	conn, err := grpc.NewClient(target, append(plain,
 		grpc.WithResolvers(builder),
 		grpc.WithNoProxy(),
-		grpc.WithTransportCredentials(&secure{mesh: m, expected: ch.expected, target: target}),
+		grpc.WithTransportCredentials(&secure{mesh: m, expected: ch.expected, permitted: ch.permitted, target: target}),
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"`+balancerName+`":{}}]}`),
 		// A name server must not change our policy.
 		grpc.WithDisableServiceConfig(),
@@ -130,6 +130,7 @@ type plan struct {
 	policy      *Policy
 	destination policy.Destination
 	budget      *budget.Budget
+	egress      egress
 	host        string             // of the route, "" if there is none
 	rules       []policy.RouteRule // of the route
 	fallback    policy.RouteRule
@@ -148,6 +149,7 @@ func (ch *channel) plan() *plan {
 		return last
 	}
 	next := newPlan(inForce, ch.target)
+	next.egress = findEgress(inForce, ch.mesh.self, ch.target)
 	if last != nil && last.destination.Budget == next.destination.Budget {
 		next.budget = last.budget
 	} else {
@@ -160,7 +162,8 @@ func (ch *channel) plan() *plan {
 	return next
 }
 
-// newPlan finds what a policy says of a target; its budget is left to the caller.
+// newPlan finds what a policy says of a target; its budget and egress are left to the
+// caller.
 func newPlan(p *Policy, target string) *plan {
 	next := &plan{policy: p, destination: policy.DefaultDestination(), fallback: policy.DefaultRule()}
 	for _, d := range p.file.Destinations {

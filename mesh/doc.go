@@ -162,6 +162,19 @@
 //	5xx                  UNKNOWN, INTERNAL, UNAVAILABLE, DATA_LOSS (never UNIMPLEMENTED)
 //	cancelled, deadline-exceeded, internal, resource-exhausted    that code
 //
+// Where a workload may call:
+//
+//	kind: Egress
+//	name: portico
+//	principals: [spiffe://shop.test/portico]    # every workload, if absent
+//	hosts:
+//	- {host: orders, ports: [7000]}             # a Destination's host; any port, if absent
+//	- {host: payments, sniHosts: [payments.shop]}   # what TLS may ask for; anything, if absent
+//
+// Once a policy has an Egress, clients may call nothing that none names for them.
+// Other calls end PERMISSION_DENIED before anything is dialled, and the error has the
+// entry to add. Without an Egress clients may call anything whose identity is pinned.
+//
 // PeerAuthentication is taken with mtls.mode STRICT, which is what there is.
 //
 // # Calls

@@ -40,6 +40,9 @@ const (
 	// FaultInjected: a client was held up, or refused with Err, as the policy
 	// says. Target and Method are set.
 	FaultInjected EventKind = "fault_injected"
+	// EgressDenied: a client may not call its target (Err tells the rule to add).
+	// Target and Method are set.
+	EgressDenied EventKind = "egress_denied"
 	// EndpointEjected: an endpoint gets no calls until Until. Target and
 	// Endpoint are set.
 	EndpointEjected EventKind = "endpoint_ejected"
@@ -87,6 +90,8 @@ type Stats struct {
 	Faults         uint64 `json:"faults"`
 	Mirrors        uint64 `json:"mirrors"`
 	MirrorsDropped uint64 `json:"mirrors_dropped"`
+	// EgressDenied counts calls that the policy's Egress did not let out.
+	EgressDenied uint64 `json:"egress_denied"`
 	// Ejections are of endpoints.
 	Ejections uint64 `json:"ejections"`
 	// Allowed and Denied are servers' decisions; Expired counts calls refused
@@ -128,6 +133,7 @@ type counters struct {
 	calls, attempts, ejections                 atomic.Uint64
 	retries, hedges, retriesRefused            atomic.Uint64
 	faults, mirrors, mirrorsDropped            atomic.Uint64
+	egressDenied                               atomic.Uint64
 	allowed, denied, dryRunDiffers             atomic.Uint64
 	expired, rotated, panics                   atomic.Uint64
 	policyLoads, policyErrors, discoveryErrors atomic.Uint64
@@ -141,8 +147,8 @@ func (m *Mesh) Stats() Stats {
 		Calls: c.calls.Load(), Attempts: c.attempts.Load(),
 		Retries: c.retries.Load(), Hedges: c.hedges.Load(), RetriesRefused: c.retriesRefused.Load(),
 		Faults: c.faults.Load(), Mirrors: c.mirrors.Load(), MirrorsDropped: c.mirrorsDropped.Load(),
-		Ejections: c.ejections.Load(),
-		Allowed:   c.allowed.Load(), Denied: c.denied.Load(), DryRunDiffers: c.dryRunDiffers.Load(), Expired: c.expired.Load(),
+		EgressDenied: c.egressDenied.Load(), Ejections: c.ejections.Load(),
+		Allowed: c.allowed.Load(), Denied: c.denied.Load(), DryRunDiffers: c.dryRunDiffers.Load(), Expired: c.expired.Load(),
 		Rotated: c.rotated.Load(), Panics: c.panics.Load(),
 		PolicyLoads: c.policyLoads.Load(), PolicyErrors: c.policyErrors.Load(), DiscoveryErrors: c.discoveryErrors.Load(),
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"github.com/portico-bff/portico/mesh/internal/authz"
 	"github.com/portico-bff/portico/mesh/internal/policy"
@@ -38,6 +39,10 @@ type Explanation struct {
 	// DryRun is a policy in dry run that would have answered otherwise.
 	DryRun string
 
+	// Egress is the document that lets the caller call the target, and EgressDenied
+	// why none does. Both are "" where the policy has no Egress, or the query no
+	// caller.
+	Egress, EgressDenied string
 	// Destination is the host of the Destination in use, "" for the defaults.
 	Destination  string
 	Identities   []spiffeid.ID
@@ -84,6 +89,13 @@ func (p *Policy) Explain(q Query) Explanation {
 	}
 	if q.Target == "" {
 		return e
+	}
+	if !q.Caller.IsZero() {
+		out := findEgress(p, q.Caller, q.Target)
+		e.Egress = out.name
+		if out.err != nil {
+			e.EgressDenied = status.Convert(out.err).Message()
+		}
 	}
 	plan := newPlan(p, q.Target)
 	rule, entry := plan.rule(metadata.NewOutgoingContext(context.Background(), q.Metadata), q.Method)
@@ -142,6 +154,12 @@ func (e Explanation) String() string {
 		destination = fmt.Sprintf("Destination %q", e.Destination)
 	}
 	fmt.Fprintf(&b, "%s: %s\n", e.Query.Target, destination)
+	switch {
+	case e.EgressDenied != "":
+		fmt.Fprintf(&b, "  egress: refused (%s)\n", e.EgressDenied)
+	case e.Egress != "":
+		fmt.Fprintf(&b, "  egress: allowed (Egress %q)\n", e.Egress)
+	}
 	for _, id := range e.Identities {
 		fmt.Fprintf(&b, "  server: %s\n", id)
 	}

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/metadata"
 
@@ -61,6 +62,7 @@ type Options struct {
 // that its clients and servers share. It is safe for concurrent use.
 type Mesh struct {
 	identity   Identity
+	self       spiffeid.ID
 	idempotent func(string) bool
 	trace      *tracing
 	chance     func() float64 // draws from [0, 1)
@@ -111,6 +113,7 @@ func New(ctx context.Context, o Options) (*Mesh, error) {
 	}
 	m := &Mesh{
 		identity:   o.Identity,
+		self:       svid.ID,
 		idempotent: o.Idempotent,
 		trace:      newTracing(o.TracerProvider),
 		chance:     rand.Float64,

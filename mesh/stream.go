@@ -13,7 +13,11 @@ import (
 // call's; it has no default deadline and is not retried, as messages may have been
 // seen.
 func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	rule, _ := ch.plan().rule(ctx, method)
+	plan := ch.plan()
+	if err := ch.leave(plan, method); err != nil {
+		return nil, err
+	}
+	rule, _ := plan.rule(ctx, method)
 	if err := ch.fault(ctx, &rule.Fault, method); err != nil {
 		return nil, err
 	}

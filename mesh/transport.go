@@ -22,7 +22,9 @@ type secure struct {
 	mesh *Mesh
 	// expected returns whom a server may be; nil for a server's own side.
 	expected func() ([]spiffeid.ID, error)
-	target   string
+	// permitted says whether a client may ask for an authority at all.
+	permitted func(authority string) error
+	target    string
 }
 
 var _ credentials.TransportCredentials = (*secure)(nil)
@@ -38,6 +40,9 @@ func (s *secure) ClientHandshake(ctx context.Context, authority string, raw net.
 }
 
 func (s *secure) clientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	if err := s.permitted(authority); err != nil {
+		return nil, nil, err
+	}
 	expected, err := s.expected()
 	if err != nil {
 		return nil, nil, err

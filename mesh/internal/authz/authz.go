@@ -240,14 +240,15 @@ func matchFrom(sources []Source, caller Principal) bool {
 
 func anyPrincipal(patterns []PrincipalPattern, caller Principal) bool {
 	for i := range patterns {
-		if patterns[i].match(caller) {
+		if patterns[i].Match(caller) {
 			return true
 		}
 	}
 	return false
 }
 
-func (p *PrincipalPattern) match(caller Principal) bool {
+// Match says whether the pattern covers the caller.
+func (p *PrincipalPattern) Match(caller Principal) bool {
 	switch {
 	case p.Any:
 		return true

@@ -52,7 +52,7 @@ func (r *reader) document(n ast.Node, p *Policy, names map[string]bool) {
 	kind := ""
 	for _, pair := range pairs {
 		if pair.Key.GetToken().Value == "kind" {
-			kind, ok = r.word(pair.Value, "kind", "Authorization", "Destination", "PeerAuthentication", "Route")
+			kind, ok = r.word(pair.Value, "kind", "Authorization", "Destination", "Egress", "PeerAuthentication", "Route")
 			if !ok {
 				return
 			}
@@ -60,11 +60,13 @@ func (r *reader) document(n ast.Node, p *Policy, names map[string]bool) {
 	}
 	switch kind {
 	case "":
-		r.fail(place(n), `document: "kind" is missing, want "Authorization", "Destination", "PeerAuthentication" or "Route"`)
+		r.fail(place(n), `document: "kind" is missing, want "Authorization", "Destination", "Egress", "PeerAuthentication" or "Route"`)
 	case "Authorization":
 		r.authorization(n, p, names)
 	case "Destination":
 		r.destination(n, p, names)
+	case "Egress":
+		r.egress(n, p, names)
 	case "PeerAuthentication":
 		r.peerAuthentication(n)
 	case "Route":

@@ -22,6 +22,7 @@ type Policy struct {
 	Authorizations []authz.Policy
 	Destinations   []Destination
 	Routes         []Route
+	Egresses       []Egress
 }
 
 // Destination says how one service is reached.
@@ -143,6 +144,16 @@ func Names(host, target string) bool {
 	if host == target {
 		return true
 	}
+	endpoint := endpointOf(target)
+	if host == endpoint {
+		return true
+	}
+	name, _, ok := cutPort(endpoint)
+	return ok && host == name
+}
+
+// endpointOf returns a target without its scheme and what looks it up.
+func endpointOf(target string) string {
 	endpoint := target
 	if _, rest, ok := strings.Cut(target, "://"); ok {
 		if _, path, ok := strings.Cut(rest, "/"); ok {
@@ -152,11 +163,7 @@ func Names(host, target string) bool {
 	} else if scheme, rest, ok := strings.Cut(target, ":"); ok && (scheme == "dns" || scheme == "static" || scheme == "passthrough") {
 		endpoint = rest
 	}
-	if host == endpoint {
-		return true
-	}
-	name, _, ok := cutPort(endpoint)
-	return ok && host == name
+	return endpoint
 }
 
 func cutPort(endpoint string) (host, port string, ok bool) {
