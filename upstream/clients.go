@@ -18,7 +18,6 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/portico-bff/portico/bff/config/mistake"
-	"github.com/portico-bff/portico/upstream/internal/nearest"
 )
 
 // Keepalive of upstream connections. Servers of grpc-go close connections that ping more often than every five
@@ -102,7 +101,7 @@ func (c *Clients) route(cl *client, services []string, d *Descriptors) error {
 		if d.Methods(s) == nil && !slices.Contains(d.Services(), s) {
 			errs = append(errs, &mistake.Mistake{
 				Path: path, What: fmt.Sprintf("unknown service %q", s),
-				Expected: "a service of the descriptors", Nearest: nearest.Name(s, d.Services()),
+				Expected: "a service of the descriptors", Nearest: mistake.Nearest(s, d.Services()),
 			})
 			continue
 		}

@@ -13,7 +13,6 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/portico-bff/portico/bff/config/mistake"
-	"github.com/portico-bff/portico/upstream/internal/nearest"
 )
 
 // TLSMode is how a connection is secured.
@@ -70,7 +69,7 @@ func (t *TLS) UnmarshalYAML(decode func(any) error) error {
 		}
 		return &mistake.Mistake{
 			What: fmt.Sprintf("unknown kind of TLS %q", v), Expected: forms,
-			Nearest: nearest.Name(v, []string{"system", "none"}),
+			Nearest: mistake.Nearest(v, []string{"system", "none"}),
 		}
 	case map[string]any:
 		return t.fromMap(v)
@@ -103,7 +102,7 @@ func onlyKeys(m map[string]any, allowed ...string) error {
 		if !slices.Contains(allowed, key) {
 			errs = append(errs, &mistake.Mistake{
 				Path: []string{key}, Key: true, What: fmt.Sprintf("unknown key %q", key),
-				Nearest: nearest.Name(key, allowed),
+				Nearest: mistake.Nearest(key, allowed),
 			})
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
-	"github.com/portico-bff/portico/upstream/internal/nearest"
+	"github.com/portico-bff/portico/bff/config/mistake"
 )
 
 // scalar appends a value that is no message, without its tag. It reports whether there was one at all (unknown enum
@@ -250,7 +250,7 @@ func (s *parse) enum(f *field) (present, zero bool, err *SyntaxError) {
 				return false, false, nil
 			}
 			e := s.fail(start, kindText(f))
-			e.Nearest = nearest.Name(string(name), f.enum.names())
+			e.Nearest = mistake.Nearest(string(name), f.enum.names())
 			return false, false, e
 		}
 		s.out = protowire.AppendVarint(s.out, uint64(int64(n)))

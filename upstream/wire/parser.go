@@ -9,7 +9,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
-	"github.com/portico-bff/portico/upstream/internal/nearest"
+	"github.com/portico-bff/portico/bff/config/mistake"
 )
 
 // Parser turns JSON texts into canonical messages of one type. It is immutable and safe for concurrent use.
@@ -72,15 +72,18 @@ func (p *Parser) Append(dst, json []byte) ([]byte, error) {
 	return p.run(dst, json, func(s *parse) *SyntaxError { return s.message(p.root, p.o.MaxDepth) })
 }
 
-// field appends the JSON value of a field.
-func (p *Parser) field(dst, json []byte, f *field) ([]byte, error) {
-	return p.run(dst, json, func(s *parse) *SyntaxError {
+// field appends the JSON value of a field with its tag. It reports whether there is a value: null is none, most often.
+// What is zero may be present and yet have no bytes.
+func (p *Parser) field(dst, json []byte, f *field, depth int) (out []byte, present bool, err error) {
+	out, err = p.run(dst, json, func(s *parse) *SyntaxError {
 		if s.peek() == 'n' && !f.null && s.literal("null") {
 			return nil
 		}
-		_, err := s.value(f, p.o.MaxDepth)
-		return err
+		var wrong *SyntaxError
+		present, wrong = s.value(f, depth)
+		return wrong
 	})
+	return out, present, err
 }
 
 // maxKept bounds the scratch memory that a pooled parse keeps.
@@ -257,7 +260,7 @@ func (s *parse) lookup(l *layout, name []byte, guess int) (f *field, index int, 
 func (s *parse) unknown(l *layout, name string, at int) *SyntaxError {
 	return (&SyntaxError{
 		Found:   "unknown field " + quote(name),
-		Nearest: nearest.Name(name, names(l.md)),
+		Nearest: mistake.Nearest(name, names(l.md)),
 		Offset:  at,
 	}).in(name)
 }

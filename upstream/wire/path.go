@@ -6,7 +6,7 @@ import (
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 
-	"github.com/portico-bff/portico/upstream/internal/nearest"
+	"github.com/portico-bff/portico/bff/config/mistake"
 )
 
 // Path reads the values of one field, which may be nested, out of messages. It is immutable and safe for concurrent
@@ -58,7 +58,7 @@ func resolvePath(md protoreflect.MessageDescriptor, path string) ([]protoreflect
 		if fd == nil {
 			return nil, &PathError{
 				Path: path, Message: md.FullName(), Name: name, What: fmt.Sprintf("has no field %q", name),
-				Nearest: nearest.Name(name, names(md)),
+				Nearest: mistake.Nearest(name, names(md)),
 			}
 		}
 		fields = append(fields, fd)

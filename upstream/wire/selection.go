@@ -6,7 +6,7 @@ import (
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 
-	"github.com/portico-bff/portico/upstream/internal/nearest"
+	"github.com/portico-bff/portico/bff/config/mistake"
 )
 
 // Selection says which fields of a message are wanted, in which order. A nil Selection wants all of them.
@@ -111,7 +111,7 @@ func (p *fieldsParser) field(md protoreflect.MessageDescriptor, into *Selection,
 	}
 	fd := fieldByAnyName(md, name)
 	if fd == nil {
-		return &FieldsError{Text: name, What: "unknown field", Nearest: nearest.Name(name, names(md)), Offset: start}
+		return &FieldsError{Text: name, What: "unknown field", Nearest: mistake.Nearest(name, names(md)), Offset: start}
 	}
 	if p.at == len(p.text) || !strings.ContainsRune("(./", rune(p.text[p.at])) {
 		add(into, fd.Name(), nil)
