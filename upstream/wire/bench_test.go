@@ -1,12 +1,16 @@
 package wire_test
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	catalogv1 "github.com/portico-bff/portico/protos/gen/shop/catalog/v1"
@@ -173,6 +177,114 @@ func BenchmarkCanonical(b *testing.B) {
 	}
 }
 
+// keysRequest is the request of a batch for the customers of a page of orders, with a mask: composed by a template and, as
+// the slower way, by a builder.
+type keysRequest struct {
+	builder    *wire.Builder
+	ids, token *wire.Slot
+	size       *wire.Slot
+	number     []byte
+	template   *wire.Template
+	key        *wire.Path
+	orders     []wire.Value
+}
+
+func newKeysRequest(tb testing.TB) *keysRequest {
+	tb.Helper()
+	file := protodesc.ToFileDescriptorProto(new(ordersv1.ListOrdersRequest).ProtoReflect().Descriptor().ParentFile())
+	file.MessageType = append(file.MessageType, &descriptorpb.DescriptorProto{Name: new("Lookup"), Field: []*descriptorpb.FieldDescriptorProto{
+		{Name: new("ids"), Number: new(int32(3)), Type: descriptorpb.FieldDescriptorProto_TYPE_STRING.Enum(), Label: descriptorpb.FieldDescriptorProto_LABEL_REPEATED.Enum()},
+		{Name: new("list"), Number: new(int32(1)), Type: descriptorpb.FieldDescriptorProto_TYPE_MESSAGE.Enum(), TypeName: new(".shop.orders.v1.ListOrdersRequest")},
+	}})
+	fd, err := protodesc.NewFile(file, protoregistry.GlobalFiles)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	b := wire.NewBuilder(fd.Messages().ByName("Lookup"), wire.ParseOptions{})
+	slot := func(path string) *wire.Slot {
+		s, err := b.Slot(path)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		return s
+	}
+	r := &keysRequest{builder: b, ids: slot("ids"), token: slot("list.page_token"), size: slot("list.page_size"), number: []byte("50")}
+	if r.template, err = b.Template(r.ids, r.token, r.size); err != nil {
+		tb.Fatal(err)
+	}
+	page := samplePage()
+	md := page.ProtoReflect().Descriptor()
+	orders, err := wire.NewPath(md, "orders")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	orders.All(marshal(tb, page), func(v wire.Value) bool {
+		r.orders = append(r.orders, v)
+		return true
+	})
+	if r.key, err = wire.NewPath(md.Fields().ByName("orders").Message(), "customer_id"); err != nil {
+		tb.Fatal(err)
+	}
+	return r
+}
+
+func (r *keysRequest) compose(dst []byte) ([]byte, error) {
+	return r.template.Append(dst, func(i int, to *wire.Target) error {
+		switch i {
+		case 0:
+			for _, order := range r.orders {
+				v, _ := r.key.First(order.Raw())
+				if err := to.SetValue(v); err != nil {
+					return err
+				}
+			}
+			return nil
+		case 1:
+			return to.SetText("eyJvIjo1MH0")
+		default:
+			return to.SetJSON(r.number)
+		}
+	})
+}
+
+func (r *keysRequest) build(dst []byte) ([]byte, error) {
+	m := r.builder.New()
+	for _, order := range r.orders {
+		v, _ := r.key.First(order.Raw())
+		if err := m.SetValue(r.ids, v); err != nil {
+			return nil, err
+		}
+	}
+	if err := m.SetText(r.token, "eyJvIjo1MH0"); err != nil {
+		return nil, err
+	}
+	if err := m.SetJSON(r.size, r.number); err != nil {
+		return nil, err
+	}
+	return m.Append(dst)
+}
+
+func BenchmarkRequest(b *testing.B) {
+	r := newKeysRequest(b)
+	one := *r
+	one.orders = one.orders[:1]
+	for _, c := range []struct {
+		name string
+		make func(dst []byte) ([]byte, error)
+	}{{"template/1", one.compose}, {"builder/1", one.build}, {"template/50", r.compose}, {"builder/50", r.build}} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			var buf []byte
+			for b.Loop() {
+				var err error
+				if buf, err = c.make(buf[:0]); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 // TestAllocations guards what runs for every request: none of it allocates once its buffers have grown.
 func TestAllocations(t *testing.T) { //nolint:paralleltest // AllocsPerRun forbids it
 	if raceEnabled {
@@ -194,9 +306,20 @@ func TestAllocations(t *testing.T) { //nolint:paralleltest // AllocsPerRun forbi
 	if err != nil {
 		t.Fatal(err)
 	}
-	path, err := wire.NewPath(md, "total.minor_units")
-	if err != nil {
-		t.Fatal(err)
+	keys := newKeysRequest(t)
+	scalar := func(path string) func() error {
+		p := must(wire.NewPath(md, path))(t)
+		raw := make([]byte, 0, 64)
+		return func() error {
+			p.All(msg, func(v wire.Value) bool {
+				raw = v.AppendText(v.AppendRaw(raw[:0]))
+				return true
+			})
+			if v, ok := p.First(msg); !ok || len(v.AppendRaw(raw[:0])) == 0 {
+				return errors.New("no value at " + path)
+			}
+			return nil
+		}
 	}
 	table := wire.NewTable(md, []protoreflect.FieldDescriptor{md.Fields().ByName("order_id"), md.Fields().ByName("items")})
 	spans := make([]wire.Span, table.Len())
@@ -206,7 +329,11 @@ func TestAllocations(t *testing.T) { //nolint:paralleltest // AllocsPerRun forbi
 		"render five": func() error { _, err := five.Append(buf, msg); return err },
 		"parse":       func() error { _, err := parser.Append(buf, text); return err },
 		"canonical":   func() error { _, err := canonical.Append(buf, msg); return err },
-		"path":        func() error { path.First(msg); return nil },
+		"string key":  scalar("order_id"),
+		"enum key":    scalar("state"),
+		"nested key":  scalar("total.minor_units"),
+		"message key": scalar("items"),
+		"template":    func() error { _, err := keys.compose(buf); return err },
 		"table":       func() error { return table.Scan(msg, spans) },
 	} {
 		if n := testing.AllocsPerRun(200, func() {

@@ -100,7 +100,10 @@ func (m *Message) SetText(s *Slot, text string) error {
 	}
 	mark := len(m.w.out)
 	var wrong *ValueError
-	m.wrap(s, func() { wrong = m.text(s.end(), text) })
+	m.wrap(s, func() {
+		m.w.out = protowire.AppendVarint(m.w.out, s.end().tag)
+		wrong = m.w.textValue(s.end(), text)
+	})
 	if wrong != nil {
 		m.w.out = m.w.out[:mark]
 		wrong.Field = s.path
@@ -115,13 +118,13 @@ func (m *Message) SetText(s *Slot, text string) error {
 // SetJSON assigns a JSON value to a field of any type, replacing what it has. null assigns nothing. The error is a
 // [*SyntaxError] whose pointer is relative to the value.
 func (m *Message) SetJSON(s *Slot, json []byte) error {
-	value, err := m.b.parser.field(nil, json, s.end())
+	value, present, err := m.b.parser.field(nil, json, s.end(), m.b.parser.o.MaxDepth)
 	if err != nil {
 		return err
 	}
 	m.w.out = without(m.w.out, s.fields)
 	m.loose = true
-	if len(value) > 0 {
+	if present {
 		m.wrap(s, func() { m.w.out = append(m.w.out, value...) })
 	}
 	return nil

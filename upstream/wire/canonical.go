@@ -34,11 +34,11 @@ func newCanonicalizer(t *types, root *layout, o ParseOptions) *Canonicalizer {
 // Append appends the canonical encoding of msg to dst. If msg is no valid message, or lacks a required field, the
 // error wraps [ErrInvalid].
 func (c *Canonicalizer) Append(dst, msg []byte) ([]byte, error) {
-	return c.append(dst, msg, c.root, false)
+	return c.append(dst, msg, c.root, c.o.MaxDepth, false)
 }
 
-// append canonicalizes a message of any type. partial says that required fields may be missing.
-func (c *Canonicalizer) append(dst, msg []byte, l *layout, partial bool) ([]byte, error) {
+// append canonicalizes a message of any type, in which messages may nest to a depth. partial says that required fields may be missing.
+func (c *Canonicalizer) append(dst, msg []byte, l *layout, depth int, partial bool) ([]byte, error) {
 	if len(msg) > c.o.MaxBytes {
 		return dst, fmt.Errorf("%w: longer than %d bytes", ErrInvalid, c.o.MaxBytes)
 	}
@@ -48,7 +48,7 @@ func (c *Canonicalizer) append(dst, msg []byte, l *layout, partial bool) ([]byte
 	}
 	s.out, s.types, s.partial = dst, c.types, partial
 	s.segments, s.found = s.segments[:0], s.found[:0]
-	err := s.message(l, msg, c.o.MaxDepth)
+	err := s.message(l, msg, depth)
 	out := s.out
 	s.out, s.types = nil, nil
 	if cap(s.moved) <= maxKept && cap(s.segments)+cap(s.found) <= maxKept/8 {

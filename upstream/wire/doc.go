@@ -6,6 +6,7 @@
 //   - [Canonicalizer] makes one canonical encoding of a message of any encoding.
 //   - [Projector] keeps selected fields of a message.
 //   - [Builder] assigns texts, JSON and raw values to fields of a message to be sent.
+//   - [Template] does so for fields that are known beforehand, straight in the canonical encoding.
 //   - [Path] and [Table] read fields for callers that render their own shape.
 //
 // The canonical encoding has the fields in the order of their numbers, the pieces of a message merged, repeated scalars

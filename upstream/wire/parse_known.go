@@ -87,16 +87,6 @@ func (s *parse) timestamp() *SyntaxError {
 	return nil
 }
 
-// time appends the fields of a Timestamp or Duration.
-func (s *parse) time(seconds int64, nanos int32) {
-	if seconds != 0 {
-		s.out = protowire.AppendVarint(append(s.out, secondsField<<3), uint64(seconds))
-	}
-	if nanos != 0 {
-		s.out = protowire.AppendVarint(append(s.out, nanosField<<3), uint64(int64(nanos)))
-	}
-}
-
 // parseTimestamp reads a time as RFC 3339 has it, from the year 1 to 9999, with at most nine digits of a second.
 func parseTimestamp(b []byte) (seconds int64, nanos int32, ok bool) {
 	if seconds, nanos, ok = parseUTC(b); ok {

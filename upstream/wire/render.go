@@ -225,7 +225,7 @@ func (s *render) replaced(p *program, span *fieldSpan, slot int, msg []byte) err
 
 // valid checks a message that is not rendered on its own.
 func (s *render) valid(l *layout, msg []byte) error {
-	_, err := s.programs.check.append(nil, msg, l, true)
+	_, err := s.programs.check.append(nil, msg, l, s.programs.check.o.MaxDepth, true)
 	return err
 }
 

@@ -11,33 +11,40 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
-	"github.com/portico-bff/portico/upstream/internal/nearest"
+	"github.com/portico-bff/portico/bff/config/mistake"
 )
 
-// text appends a text as one value of f, with its tag.
-func (m *Message) text(f *field, text string) *ValueError {
-	m.w.out = protowire.AppendVarint(m.w.out, f.tag)
-	if f.msg == nil {
-		return m.textScalar(f, text)
+// textValue appends a text as one value of f, without its tag.
+func (w *writer) textValue(f *field, text string) *ValueError {
+	switch {
+	case f.msg == nil:
+		return w.textScalar(f, text)
+	case f.wire == protowire.StartGroupType:
+		wrong := w.textMessage(f.msg, text)
+		w.out = protowire.AppendTag(w.out, f.num, protowire.EndGroupType)
+		return wrong
 	}
-	if f.wire == protowire.StartGroupType {
-		return &ValueError{Found: fmt.Sprintf("a %s has no text form", f.msg.md.FullName())}
-	}
-	at := m.w.begin()
-	wrong := m.textMessage(f.msg, text)
-	m.w.end(at)
+	at := w.begin()
+	wrong := w.textMessage(f.msg, text)
+	w.end(at)
 	return wrong
 }
 
 // textMessage appends the fields of a well-known type in its text form.
-func (m *Message) textMessage(l *layout, text string) *ValueError {
+func (w *writer) textMessage(l *layout, text string) *ValueError {
 	bad := func(expected string) *ValueError {
 		return &ValueError{Found: quote(text), Expected: expected}
 	}
 	switch l.special {
 	case specialWrapper:
-		m.w.out = protowire.AppendVarint(m.w.out, l.fields[0].tag)
-		return m.textScalar(&l.fields[0], text)
+		start := len(w.out)
+		w.out = protowire.AppendVarint(w.out, l.fields[0].tag)
+		value := len(w.out)
+		wrong := w.textScalar(&l.fields[0], text)
+		if isZero(w.out[value:]) {
+			w.out = w.out[:start]
+		}
+		return wrong
 	case specialTimestamp, specialDuration:
 		parse, expected := parseTimestamp, timestampText
 		if l.special == specialDuration {
@@ -47,23 +54,32 @@ func (m *Message) textMessage(l *layout, text string) *ValueError {
 		if !ok {
 			return bad(expected)
 		}
-		m.w.out = protowire.AppendVarint(append(m.w.out, secondsField<<3), uint64(seconds))
-		m.w.out = protowire.AppendVarint(append(m.w.out, nanosField<<3), uint64(int64(nanos)))
+		w.time(seconds, nanos)
 		return nil
 	case specialFieldMask:
-		out, ok := appendFieldMask(m.w.out, []byte(text))
+		out, ok := appendFieldMask(w.out, []byte(text))
 		if !ok {
 			return bad("field names in lowerCamelCase separated by commas")
 		}
-		m.w.out = out
+		w.out = out
 		return nil
 	default:
 		return &ValueError{Found: fmt.Sprintf("a %s has no text form", l.md.FullName())}
 	}
 }
 
+// isZero reports whether an encoded value that is no message is zero: 0, false, "" or no bytes.
+func isZero(value []byte) bool {
+	for _, c := range value {
+		if c != 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // textScalar appends a value that is no message, without its tag.
-func (m *Message) textScalar(f *field, text string) *ValueError {
+func (w *writer) textScalar(f *field, text string) *ValueError {
 	bad := func(expected string, nearest string) *ValueError {
 		return &ValueError{Found: quote(text), Expected: expected, Nearest: nearest}
 	}
@@ -76,21 +92,21 @@ func (m *Message) textScalar(f *field, text string) *ValueError {
 		if !utf8.ValidString(text) {
 			return bad("UTF-8", "")
 		}
-		m.w.out = protowire.AppendString(m.w.out, text)
+		w.out = protowire.AppendString(w.out, text)
 		return nil
 	case protoreflect.BytesKind:
 		b, err := decodeBase64(text)
 		if err != nil {
 			return bad(kindText(f), "")
 		}
-		m.w.out = protowire.AppendBytes(m.w.out, b)
+		w.out = protowire.AppendBytes(w.out, b)
 		return nil
 	case protoreflect.EnumKind:
 		n, ok := f.enum.byName[text]
 		if !ok {
 			number, err := strconv.ParseInt(text, 10, 32)
 			if err != nil {
-				return bad(kindText(f), nearest.Name(text, f.enum.names()))
+				return bad(kindText(f), mistake.Nearest(text, f.enum.names()))
 			}
 			n = int32(number)
 		}
@@ -112,7 +128,7 @@ func (m *Message) textScalar(f *field, text string) *ValueError {
 	case err != nil:
 		return bad(kindText(f), "")
 	}
-	m.w.out = appendBits(m.w.out, f.kind, bits)
+	w.out = appendBits(w.out, f.kind, bits)
 	return nil
 }
 

@@ -34,6 +34,14 @@ func (v Value) Raw() []byte {
 	return appendBits(nil, v.fd.Kind(), v.bits)
 }
 
+// AppendRaw appends what Raw returns.
+func (v Value) AppendRaw(dst []byte) []byte {
+	if v.fd == nil || v.raw != nil || wireType(v.fd.Kind()) == bytesType || v.fd.Kind() == protoreflect.GroupKind {
+		return append(dst, v.raw...)
+	}
+	return appendBits(dst, v.fd.Kind(), v.bits)
+}
+
 // AppendText appends the value as it stands in URLs and templates: strings as they are, numbers in decimal, enums by
 // name, bytes in base64url, Timestamp, Duration, FieldMask and wrappers as in JSON but without quotes. Other messages,
 // and those that have no valid JSON form, are written as nothing.

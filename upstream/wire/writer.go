@@ -99,3 +99,13 @@ func (w *writer) sortEntries(base, start int, text bool) (dropped segment, dupli
 	w.rearrange(kept, start)
 	return dropped, duplicate
 }
+
+// time appends the fields of a Timestamp or Duration.
+func (w *writer) time(seconds int64, nanos int32) {
+	if seconds != 0 {
+		w.out = protowire.AppendVarint(append(w.out, secondsField<<3), uint64(seconds))
+	}
+	if nanos != 0 {
+		w.out = protowire.AppendVarint(append(w.out, nanosField<<3), uint64(int64(nanos)))
+	}
+}
