@@ -10,7 +10,6 @@ import (
 
 	"google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/balancer/endpointsharding"
-	"google.golang.org/grpc/balancer/pickfirst"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/resolver"
@@ -55,7 +54,7 @@ type lbConfig struct {
 // Build makes a balancer over one pick_first for each endpoint.
 func (lbBuilder) Build(cc balancer.ClientConn, opts balancer.BuildOptions) balancer.Balancer {
 	b := &lb{ClientConn: cc}
-	b.Balancer = endpointsharding.NewBalancer(b, opts, balancer.Get(pickfirst.Name).Build, endpointsharding.Options{})
+	b.Balancer = endpointsharding.NewBalancer(b, opts, b.connection, endpointsharding.Options{})
 	return b
 }
 
@@ -80,6 +79,7 @@ func (b *lb) UpdateClientConnState(state balancer.ClientConnState) error {
 		b.channel = ch
 		ch.open()
 	}
+	state.ResolverState.Endpoints = ch.reachable(state.ResolverState.Endpoints)
 	keep := make(map[string]bool, len(state.ResolverState.Endpoints))
 	for _, endpoint := range state.ResolverState.Endpoints {
 		keep[address(endpoint)] = true
@@ -234,7 +234,7 @@ func (p *lbPicker) choose(info balancer.PickInfo, call *call, d *policy.Destinat
 	if call != nil {
 		call.refused = true
 	}
-	return picker.Choice{}, errFull(p.channel.target, fmt.Sprintf("all endpoints have %d requests each (maxConcurrentStreams)", d.Balance.MaxActive))
+	return picker.Choice{}, p.channel.full(fmt.Sprintf("its endpoints have %d requests each (maxConcurrentStreams)", d.Balance.MaxActive))
 }
 
 // chooseAttempts is how often an endpoint may fill up between being chosen and used.
@@ -246,11 +246,6 @@ func hashOf(ctx context.Context, header string) uint64 {
 		return picker.Hash(values[0])
 	}
 	return rand.Uint64() //nolint:gosec // spreads load, no secret
-}
-
-// errFull is what the mesh answers in the service's stead, as gRFC A32 wants it.
-func errFull(target, why string) error {
-	return status.Errorf(codes.Unavailable, "mesh: %s: %s", target, why)
 }
 
 // outcome says what an attempt's error means for the endpoint, in Istio's classes:

@@ -124,6 +124,13 @@ func (u *unaryCall) once(ctx context.Context, reply any, opts []grpc.CallOption)
 
 // attempt makes one attempt.
 func (u *unaryCall) attempt(ctx context.Context, c *call, reply any, opts []grpc.CallOption) result {
+	if u.plan.destination.Pool.MaxRequests > 0 {
+		if err := u.channel.enter(ctx); err != nil {
+			c.refused = true
+			return result{call: c, err: err}
+		}
+		defer u.channel.gate.Leave()
+	}
 	u.channel.mesh.counts.attempts.Add(1)
 	limit := u.rule.Retries.PerTryTimeout
 	if limit == 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/portico-bff/portico/mesh/internal/budget"
+	"github.com/portico-bff/portico/mesh/internal/gate"
 	"github.com/portico-bff/portico/mesh/internal/outlier"
 	"github.com/portico-bff/portico/mesh/internal/policy"
 )
@@ -46,7 +48,7 @@ type expectOption struct {
 // service configs, which are the mesh's. The connection is lazy, and closed by
 // the caller.
 func (m *Mesh) NewClient(target string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
-	ch := &channel{mesh: m, target: target}
+	ch := &channel{mesh: m, target: target, gate: gate.New(gate.Config{}), seed: rand.Uint64(), changed: make(chan struct{}, 1)} //nolint:gosec // spreads load, no secret
 	plain := clientDefaults()
 	for _, opt := range opts {
 		expect, ok := opt.(expectOption)
@@ -117,6 +119,9 @@ type channel struct {
 	target  string
 	expect  []spiffeid.ID
 	pool    *outlier.Pool
+	gate    *gate.Gate
+	seed    uint64        // chooses among more endpoints than there may be connections
+	changed chan struct{} // the policy says something else of the endpoints
 	current atomic.Pointer[plan]
 	ready   atomic.Pointer[map[string]bool] // addresses with a connection
 
@@ -158,8 +163,23 @@ func (ch *channel) plan() *plan {
 	if ch.pool != nil {
 		ch.pool.Configure(next.destination.Outlier)
 	}
+	if ch.gate != nil {
+		ch.gate.Configure(next.destination.Pool.Gate())
+	}
+	if last != nil && next.places(&last.destination) {
+		select {
+		case ch.changed <- struct{}{}:
+		default: // it has been told
+		}
+	}
 	ch.current.Store(next)
 	return next
+}
+
+// places says whether the plan connects to other endpoints than another destination
+// does, or ranks them otherwise.
+func (p *plan) places(d *policy.Destination) bool {
+	return p.destination.Pool.MaxConnections != d.Pool.MaxConnections || !p.destination.Locality.Equal(&d.Locality)
 }
 
 // newPlan finds what a policy says of a target; its budget and egress are left to the

@@ -89,6 +89,16 @@ func (d *discovered) Build(_ resolver.Target, cc resolver.ClientConn, _ resolver
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &watching{channel: d.channel, cc: cc, cancel: cancel, again: make(chan struct{}, 1)}
 	w.work.Go(func() { d.watch(ctx, w.again, w.update) })
+	w.work.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-d.channel.changed:
+				w.repeat()
+			}
+		}
+	})
 	return w, nil
 }
 
@@ -138,12 +148,28 @@ func (w *watching) update(endpoints []Endpoint, err error) {
 		return
 	}
 	w.last = slices.Clone(endpoints)
-	state := resolver.State{Endpoints: make([]resolver.Endpoint, len(endpoints))}
 	for i, e := range endpoints {
 		w.last[i].Labels = maps.Clone(e.Labels)
+	}
+	w.push()
+}
+
+// repeat hands on the last list again, to be seen with another policy.
+func (w *watching) repeat() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.last != nil {
+		w.push()
+	}
+}
+
+// push hands on the last list. The lock is held.
+func (w *watching) push() {
+	state := resolver.State{Endpoints: make([]resolver.Endpoint, len(w.last))}
+	for i, e := range w.last {
 		state.Endpoints[i] = resolver.Endpoint{
 			Addresses:  []resolver.Address{{Addr: e.Address}},
-			Attributes: attributes.New(labelsKey{}, labels(w.last[i].Labels)).WithValue(zoneKey{}, e.Zone),
+			Attributes: attributes.New(labelsKey{}, labels(e.Labels)).WithValue(zoneKey{}, e.Zone),
 		}
 	}
 	// An error here is the balancer's, which reports it in its own state.

@@ -100,7 +100,18 @@
 //	host: orders:7000                   # or orders, or a whole target
 //	identities: [spiffe://shop.test/orders]
 //	trafficPolicy:
-//	  loadBalancer: {simple: ROUND_ROBIN}   # or LEAST_REQUEST, RANDOM
+//	  loadBalancer:
+//	    simple: ROUND_ROBIN             # or LEAST_REQUEST, RANDOM, PEAK_EWMA; or instead
+//	#   consistentHash: {httpHeaderName: x-user, ringHash: {minimumRingSize: 1024}}
+//	    localityLbSetting: {enabled: true, failover: [{from: north, to: south}]}   # none
+//	    warmup: {duration: 30s, minimumPercent: 10, aggression: 1}                 # off if absent
+//	  connectionPool:                   # no bounds if absent
+//	    tcp: {maxConnections: 100}      # to all endpoints together
+//	    http:
+//	      http2MaxRequests: 1000        # attempts and streams at a time, to all endpoints
+//	      http1MaxPendingRequests: 1024 # that wait for that
+//	      maxConcurrentStreams: 100     # at a time, to one endpoint
+//	      maxRequestsPerConnection: 10  # then there is a new connection
 //	  outlierDetection:
 //	    consecutiveGatewayErrors: 5     # in a row; 0 never ejects
 //	    consecutive5xxErrors: 0
@@ -109,6 +120,7 @@
 //	    baseEjectionTime: 30s           # the n-th ejection lasts n times as long
 //	    maxEjectionTime: 300s
 //	    maxEjectionPercent: 50
+//	    minHealthPercent: 0
 //	  retryBudget: {retryRatio: 0.2, minRetriesPerSecond: 10, ttl: 10s}   # Linkerd's words
 //	subsets:                            # by the labels that a Discovery tells
 //	- {name: v1, labels: {version: v1}}
@@ -212,8 +224,31 @@
 // what is added), a fixed list, or what a [Discovery] says. Empty and failing
 // answers take nothing away.
 //
-// Endpoints are chosen among those that are connected: in turn, by chance, or by
-// chance two of which the less busy one is taken. One that fails with UNAVAILABLE
+// Endpoints are chosen among those that are connected. ROUND_ROBIN takes them in turn
+// and RANDOM by chance. LEAST_REQUEST draws two and takes the less busy one, PEAK_EWMA
+// (Linkerd's way) the one that is cheaper by what it has taken to answer lately, by
+// how often it has failed, and by how busy it is: a slow endpoint gets a small share,
+// and one that fails fast does not look like the fastest. consistentHash sends calls
+// with the same value of a header to the same endpoint, as long as it is in use.
+//
+// If [Options].Zone says where the process is, the endpoints of its zone have its
+// calls; when less than 1/1.4 of them are in use (Envoy's factor) other zones of the
+// region take the rest, then the region of failover, then all others. Retries and
+// hedges avoid endpoints, not zones; a route's retries: {retryRemoteLocalities: true}
+// sends them to other zones. consistentHash looks at no zones.
+//
+// A new endpoint, one that comes back, and one that is connected again get their full
+// share after warmup's duration. Below minHealthPercent endpoints in use, ejections and
+// zones are disregarded: those that are left could not bear the load.
+//
+// An attempt beyond http2MaxRequests waits, in order, until its deadline; one beyond
+// http1MaxPendingRequests, or for which each endpoint has maxConcurrentStreams, fails
+// UNAVAILABLE at once and is not tried again ([Stats].Overflows). With maxConnections,
+// a client connects to so many endpoints, nearest first and otherwise by chance, and
+// keeps to them; there is one connection to each. One that has had
+// maxRequestsPerConnection is replaced without losing a call: the next is made first.
+//
+// An endpoint that fails with UNAVAILABLE
 // (or does not answer within a limit the mesh has set) five times in a row gets no
 // calls for a while, then one to prove itself; consecutive5xxErrors counts UNKNOWN,
 // INTERNAL and DATA_LOSS too, and successRateEjection compares endpoints with each

@@ -90,6 +90,8 @@ type Stats struct {
 	Faults         uint64 `json:"faults"`
 	Mirrors        uint64 `json:"mirrors"`
 	MirrorsDropped uint64 `json:"mirrors_dropped"`
+	// Overflows are attempts that a connectionPool did not let out.
+	Overflows uint64 `json:"overflows"`
 	// EgressDenied counts calls that the policy's Egress did not let out.
 	EgressDenied uint64 `json:"egress_denied"`
 	// Ejections are of endpoints.
@@ -135,6 +137,7 @@ type counters struct {
 	faults, mirrors, mirrorsDropped            atomic.Uint64
 	egressDenied                               atomic.Uint64
 	allowed, denied, dryRunDiffers             atomic.Uint64
+	overflows                                  atomic.Uint64
 	expired, rotated, panics                   atomic.Uint64
 	policyLoads, policyErrors, discoveryErrors atomic.Uint64
 }
@@ -147,6 +150,7 @@ func (m *Mesh) Stats() Stats {
 		Calls: c.calls.Load(), Attempts: c.attempts.Load(),
 		Retries: c.retries.Load(), Hedges: c.hedges.Load(), RetriesRefused: c.retriesRefused.Load(),
 		Faults: c.faults.Load(), Mirrors: c.mirrors.Load(), MirrorsDropped: c.mirrorsDropped.Load(),
+		Overflows:    c.overflows.Load(),
 		EgressDenied: c.egressDenied.Load(), Ejections: c.ejections.Load(),
 		Allowed: c.allowed.Load(), Denied: c.denied.Load(), DryRunDiffers: c.dryRunDiffers.Load(), Expired: c.expired.Load(),
 		Rotated: c.rotated.Load(), Panics: c.panics.Load(),

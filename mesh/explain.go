@@ -3,6 +3,8 @@ package mesh
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,6 +49,10 @@ type Explanation struct {
 	Destination  string
 	Identities   []spiffeid.ID
 	LoadBalancer string
+	// HashHeader is what CONSISTENT_HASH goes by.
+	HashHeader string
+	// Limits are the connectionPool's, in its words; empty if it bounds nothing.
+	Limits map[string]int
 	// Route is the host by which the Route was found, Entry the place of its
 	// entry; "" and -1 for the defaults.
 	Route         string
@@ -102,6 +108,8 @@ func (p *Policy) Explain(q Query) Explanation {
 	e.Destination = plan.destination.Host
 	e.Identities = plan.destination.Identities
 	e.LoadBalancer = plan.destination.Balance.Algorithm.String()
+	e.HashHeader = plan.destination.HashHeader
+	e.Limits = limits(&plan.destination)
 	e.Timeout = rule.Timeout
 	e.Retries = rule.Retries.Attempts
 	e.PerTryTimeout = rule.Retries.PerTryTimeout
@@ -171,7 +179,9 @@ func (e Explanation) String() string {
 	if e.Timeout > 0 {
 		timeout = e.Timeout.String()
 	}
-	fmt.Fprintf(&b, "  balancing: %s\n  %s\n", e.LoadBalancer, route)
+	fmt.Fprintf(&b, "  balancing: %s\n", e.LoadBalancer)
+	e.writeLimits(&b)
+	fmt.Fprintf(&b, "  %s\n", route)
 	e.writeSplit(&b)
 	e.writeFault(&b)
 	fmt.Fprintf(&b, "  timeout: %s\n", timeout)
@@ -184,6 +194,42 @@ func (e Explanation) String() string {
 	}
 	fmt.Fprintf(&b, "\n  budget: %g retries a call, and %g a second\n", e.RetryRatio, e.MinRetriesPerSecond)
 	return b.String()
+}
+
+// limits returns the bounds that a destination sets.
+func limits(d *policy.Destination) map[string]int {
+	all := map[string]int{
+		"maxConnections":           d.Pool.MaxConnections,
+		"http2MaxRequests":         d.Pool.MaxRequests,
+		"http1MaxPendingRequests":  d.Pool.MaxPending,
+		"maxConcurrentStreams":     d.Balance.MaxActive,
+		"maxRequestsPerConnection": d.Pool.MaxRequestsPerConnection,
+	}
+	if d.Pool.MaxRequests == 0 {
+		delete(all, "http1MaxPendingRequests")
+	}
+	maps.DeleteFunc(all, func(name string, n int) bool { return n == 0 && name != "http1MaxPendingRequests" })
+	if len(all) == 0 {
+		return nil
+	}
+	return all
+}
+
+// writeLimits tells what the balancer goes by and what bounds there are.
+func (e *Explanation) writeLimits(b *strings.Builder) {
+	if e.HashHeader != "" {
+		fmt.Fprintf(b, "  by the header %s\n", e.HashHeader)
+	}
+	for i, name := range slices.Sorted(maps.Keys(e.Limits)) {
+		before := ", "
+		if i == 0 {
+			before = "  limits: "
+		}
+		fmt.Fprintf(b, "%s%s %d", before, name, e.Limits[name])
+	}
+	if len(e.Limits) > 0 {
+		b.WriteString("\n")
+	}
 }
 
 // writeSplit tells where calls go, in a line.

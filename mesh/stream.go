@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"google.golang.org/grpc"
@@ -24,6 +25,22 @@ func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.C
 	if subset := ch.mesh.subset(ctx, &rule.Split); subset != nil {
 		ctx = context.WithValue(ctx, callKey{}, &call{subset: subset})
 	}
+	if plan.destination.Pool.MaxRequests > 0 {
+		if err := ch.enter(ctx); err != nil {
+			return nil, err
+		}
+		leave := sync.OnceFunc(ch.gate.Leave)
+		opts = append(slices.Clip(opts), grpc.OnFinish(func(error) { leave() }))
+		inner, err := ch.openStream(ctx, desc, cc, method, open, opts)
+		if err != nil {
+			leave()
+		}
+		return inner, err
+	}
+	return ch.openStream(ctx, desc, cc, method, open, opts)
+}
+
+func (ch *channel) openStream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts []grpc.CallOption) (grpc.ClientStream, error) {
 	inner, err := open(ch.mesh.trace.send(ctx), desc, cc, method, opts...)
 	if err != nil {
 		return nil, err

@@ -59,7 +59,7 @@ func newRing(members []Member, size int) []point {
 		hash := Hash(m.Host.Address())
 		for range each {
 			ring = append(ring, point{hash: hash, member: i})
-			hash = mix(hash + golden)
+			hash = Mix(hash + golden)
 		}
 	}
 	slices.SortFunc(ring, func(a, b point) int { return cmp.Compare(a.hash, b.hash) })
@@ -75,10 +75,11 @@ func Hash(s string) uint64 {
 	for i := range len(s) {
 		h = (h ^ uint64(s[i])) * 1099511628211
 	}
-	return mix(h)
+	return Mix(h)
 }
 
-func mix(h uint64) uint64 {
+// Mix makes one hash out of another.
+func Mix(h uint64) uint64 {
 	h = (h ^ h>>33) * 0xff51afd7ed558ccd
 	h = (h ^ h>>33) * 0xc4ceb9fe1a85ec53
 	return h ^ h>>33

@@ -5,6 +5,7 @@ import (
 
 	"github.com/goccy/go-yaml/ast"
 
+	"github.com/portico-bff/portico/mesh/internal/gate"
 	"github.com/portico-bff/portico/mesh/internal/picker"
 )
 
@@ -46,6 +47,24 @@ func (l *Locality) Equal(other *Locality) bool {
 	}
 	return true
 }
+
+// Pool bounds what a process asks of a service at a time. Zeros are no bounds.
+type Pool struct {
+	// MaxConnections is to all endpoints together.
+	MaxConnections int
+	// MaxRequests is how many attempts run at a time, and MaxPending how many
+	// wait for that.
+	MaxRequests, MaxPending int
+	// MaxRequestsPerConnection is after how many requests a connection is replaced.
+	MaxRequestsPerConnection int
+}
+
+// Gate returns the bounds of attempts.
+func (p *Pool) Gate() gate.Config { return gate.Config{Running: p.MaxRequests, Waiting: p.MaxPending} }
+
+// defaultPending is how many requests wait if a policy bounds those that run, and
+// says nothing of this: Envoy's default.
+const defaultPending = 1024
 
 func (r *reader) loadBalancer(n ast.Node, d *Destination) {
 	chosen := 0
@@ -132,10 +151,31 @@ const most = 1<<31 - 1
 
 func (r *reader) connectionPool(n ast.Node, d *Destination) {
 	r.mapping(n, "connectionPool",
+		key{name: "tcp", read: func(n ast.Node) {
+			r.mapping(n, "tcp", key{name: "maxConnections", must: true, read: func(n ast.Node) {
+				r.integer(n, "maxConnections", 1, most, &d.Pool.MaxConnections)
+			}})
+		}},
 		key{name: "http", read: func(n ast.Node) {
+			pending := -1
 			r.mapping(n, "http",
+				key{name: "http2MaxRequests", read: func(n ast.Node) {
+					r.integer(n, "http2MaxRequests", 1, most, &d.Pool.MaxRequests)
+				}},
+				key{name: "http1MaxPendingRequests", read: func(n ast.Node) {
+					r.integer(n, "http1MaxPendingRequests", 0, most, &pending)
+				}},
+				key{name: "maxRequestsPerConnection", read: func(n ast.Node) {
+					r.integer(n, "maxRequestsPerConnection", 1, most, &d.Pool.MaxRequestsPerConnection)
+				}},
 				key{name: "maxConcurrentStreams", read: func(n ast.Node) {
 					r.integer(n, "maxConcurrentStreams", 1, most, &d.Balance.MaxActive)
 				}})
+			if pending >= 0 && d.Pool.MaxRequests == 0 {
+				r.fail(place(n), `http: "http1MaxPendingRequests" bounds nothing without "http2MaxRequests"`)
+			}
+			if d.Pool.MaxPending = pending; pending < 0 {
+				d.Pool.MaxPending = defaultPending
+			}
 		}})
 }

@@ -32,6 +32,7 @@ type Destination struct {
 	Balance    picker.Config
 	HashHeader string // what picker.ConsistentHash goes by
 	Locality   Locality
+	Pool       Pool
 	Outlier    outlier.Config
 	Budget     budget.Config
 	Subsets    []*Subset

@@ -173,6 +173,92 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
+const balanced = `kind: Destination
+host: a
+identities: [spiffe://x.test/a]
+trafficPolicy:
+  loadBalancer:
+    consistentHash: {httpHeaderName: X-User, ringHash: {minimumRingSize: 64}}
+    localityLbSetting: {enabled: true, failover: [{from: north, to: south}]}
+  connectionPool:
+    tcp: {maxConnections: 100}
+    http: {http2MaxRequests: 50, http1MaxPendingRequests: 5, maxRequestsPerConnection: 10, maxConcurrentStreams: 20}
+  outlierDetection: {minHealthPercent: 40}
+---
+kind: Destination
+host: b
+identities: [spiffe://x.test/b]
+trafficPolicy:
+  loadBalancer: {simple: PEAK_EWMA, warmup: {duration: 30s, aggression: 1.5}, localityLbSetting: {enabled: false}}
+  connectionPool: {http: {http2MaxRequests: 50}}
+---
+kind: Route
+hosts: [a]
+http: [{retries: {attempts: 1, retryRemoteLocalities: true}}]
+`
+
+func TestBalancing(t *testing.T) {
+	t.Parallel()
+	got, err := policy.Parse("m.yaml", []byte(balanced))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := policy.DefaultDestination(), policy.DefaultDestination()
+	a.Host, a.Identities = "a", []spiffeid.ID{spiffeid.RequireFromString("spiffe://x.test/a")}
+	a.HashHeader = "x-user"
+	a.Balance = picker.Config{Algorithm: picker.ConsistentHash, RingSize: 64, MinHealthPercent: 40, MaxActive: 20}
+	a.Locality.Failover = map[string]string{"north": "south"}
+	a.Pool = policy.Pool{MaxConnections: 100, MaxRequests: 50, MaxPending: 5, MaxRequestsPerConnection: 10}
+	b.Host, b.Identities = "b", []spiffeid.ID{spiffeid.RequireFromString("spiffe://x.test/b")}
+	b.Balance = picker.Config{Algorithm: picker.PeakEWMA, Warmup: picker.Warmup{Duration: 30 * time.Second, Aggression: 1.5, MinimumPercent: 10}}
+	b.Locality.Off = true
+	b.Pool = policy.Pool{MaxRequests: 50, MaxPending: 1024}
+	if diff := cmp.Diff([]policy.Destination{a, b}, got.Destinations, cmpopts.EquateComparable(spiffeid.ID{})); diff != "" {
+		t.Error(diff)
+	}
+	if !got.Routes[0].Rules[0].Retries.RemoteLocalities {
+		t.Error("retryRemoteLocalities is not taken")
+	}
+}
+
+func TestTier(t *testing.T) {
+	t.Parallel()
+	l := policy.Locality{Failover: map[string]string{"north": "south"}}
+	for zone, want := range map[string]int{"north/1": 0, "north/2": 1, "north": 1, "south/1": 2, "west/1": 3, "": 3} {
+		if got := l.Tier("north/1", zone); got != want {
+			t.Errorf("%q is in tier %d, want %d", zone, got, want)
+		}
+	}
+	if l.Tier("", "west/1") != 0 || (&policy.Locality{Off: true}).Tier("north/1", "west/1") != 0 {
+		t.Error("zones count where they should not")
+	}
+}
+
+func TestBalancingMistakes(t *testing.T) {
+	t.Parallel()
+	const before = "kind: Destination\nhost: a\nidentities: [spiffe://x.test/a]\ntrafficPolicy: "
+	for text, want := range map[string]string{
+		"{loadBalancer: {simple: RANDOM, consistentHash: {httpHeaderName: x}}}":                 `m.yaml:4:32: loadBalancer: want "simple" or "consistentHash", not both`,
+		"{loadBalancer: {consistentHash: {useSourceIp: true}}}":                                 `consistentHash: the mesh does not honour "useSourceIp", want "httpHeaderName" or "ringHash"`,
+		"{loadBalancer: {consistentHash: {}}}":                                                  `consistentHash: "httpHeaderName" is missing`,
+		"{loadBalancer: {consistentHash: {httpHeaderName: x}, warmup: {duration: 5s}}}":         `"warmup" has no effect`,
+		"{loadBalancer: {warmup: {aggression: 2}}}":                                             `m.yaml:4:41: warmup: "duration" is missing`,
+		"{loadBalancer: {warmup: {duration: 5s, minimumPercent: 0}}}":                           `minimumPercent: 0, want a whole number from 1 to 100`,
+		"{loadBalancer: {localityLbSetting: {distribute: []}}}":                                 `localityLbSetting: the mesh does not honour "distribute"`,
+		"{loadBalancer: {localityLbSetting: {failover: [{from: a/b, to: c}]}}}":                 `from: "a/b", want a region`,
+		"{loadBalancer: {localityLbSetting: {failover: [{from: a, to: b}, {from: a, to: c}]}}}": `a second one from "a"`,
+		"{connectionPool: {tcp: {connectTimeout: 1s}}}":                                         `tcp: the mesh does not honour "connectTimeout", want "maxConnections"`,
+		"{connectionPool: {http: {maxRetries: 1}}}":                                             `http: the mesh does not honour "maxRetries"`,
+		"{connectionPool: {http: {http1MaxPendingRequests: 1}}}":                                `bounds nothing without "http2MaxRequests"`,
+		"{connectionPool: {http: {http2MaxRequests: 0}}}":                                       `http2MaxRequests: 0, want a whole number from 1`,
+	} {
+		_, err := policy.Parse("m.yaml", []byte(before+text))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s\ngot  %v\nwant %s", text, err, want)
+		}
+	}
+}
+
 func TestAllMistakesAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := policy.Parse("m.yaml", []byte(`kind: Destination
