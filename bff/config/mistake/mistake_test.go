@@ -39,7 +39,7 @@ func TestNearest(t *testing.T) {
 	known := []string{"upstreams", "methods", "web", "shop.orders.v1.OrderService/GetOrder"}
 	for name, want := range map[string]string{
 		"upstream": "upstreams", "Method": "methods", "wbe": "web", "shop.orders.v1.OrderService/GetOrdr": "shop.orders.v1.OrderService/GetOrder",
-		"xyzzy": "", "": "", "ÜPSTREAMS": "upstreams", strings.Repeat("web", 1<<22): "",
+		"xyzzy": "", "": "", "ÜPSTREAMS": "upstreams", strings.Repeat("é", 1<<22): "",
 	} {
 		if got := mistake.Nearest(name, known); got != want {
 			t.Errorf("Nearest(%q) = %q, want %q", name, got, want)
