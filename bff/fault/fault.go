@@ -63,6 +63,8 @@ type Error struct {
 	Blame Blame
 	// Public is the text that clients may read.
 	Public string
+	// Language is the language of Public (BCP 47) if a service has said so; empty otherwise.
+	Language string
 	// Violations are the places in the client's request that are wrong.
 	Violations []Violation
 	// Details are google.rpc details that clients may read.

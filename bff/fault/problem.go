@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"math"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 
 	"github.com/portico-bff/portico/bff/request"
@@ -30,6 +32,21 @@ type Problem struct {
 	Retryable bool `json:"retryable"`
 	// Errors are the values of the request that are wrong.
 	Errors []Violation `json:"errors,omitempty"`
+	// Reason and Domain name the kind of error, and Metadata says more about it, where a service has sent a
+	// google.rpc.ErrorInfo: for programs, which should not read Detail.
+	Reason   string            `json:"reason,omitempty"`
+	Domain   string            `json:"domain,omitempty"`
+	Metadata map[string]string `json:"metadata,omitempty"`
+	// Help are pages that say what to do, where a service has sent a google.rpc.Help.
+	Help []Link `json:"help,omitempty"`
+}
+
+// Link is a page that helps with a problem.
+type Link struct {
+	// Description says what is there.
+	Description string `json:"description,omitempty"`
+	// URL is where it is, by HTTP.
+	URL string `json:"url"`
 }
 
 // Problem is the error as a problem document. requestID may be empty.
@@ -46,10 +63,25 @@ func (e *Error) Problem(requestID string) Problem {
 	if requestID != "" {
 		p.Instance = "urn:request:" + requestID
 	}
+	for _, d := range e.Details {
+		switch d := d.(type) {
+		case *errdetails.ErrorInfo:
+			if p.Reason == "" {
+				p.Reason, p.Domain, p.Metadata = d.GetReason(), d.GetDomain(), d.GetMetadata()
+			}
+		case *errdetails.Help:
+			for _, link := range d.GetLinks() {
+				if u, err := url.Parse(link.GetUrl()); err == nil && (u.Scheme == "https" || u.Scheme == "http") {
+					p.Help = append(p.Help, Link{Description: link.GetDescription(), URL: link.GetUrl()})
+				}
+			}
+		}
+	}
 	return p
 }
 
-// WriteProblem answers r with err as a problem document; err goes through [From]. It sets Retry-After where the time
+// WriteProblem answers r with err as a problem document; err goes through [From], and its text is in the language that
+// r asks for, if the service has sent it. It sets Retry-After where the time
 // is known, and WWW-Authenticate on 401 unless it is set already. A client that went away gets no body, only the
 // status [StatusClientClosed] for the access log. It must not be called once the response has begun.
 func WriteProblem(w http.ResponseWriter, r *http.Request, err error) {
@@ -57,6 +89,7 @@ func WriteProblem(w http.ResponseWriter, r *http.Request, err error) {
 	if e == nil {
 		e = New(codes.Internal, generic(codes.Internal), WithBlame(Config))
 	}
+	e = e.Localize(r.Header["Accept-Language"])
 	h := w.Header()
 	// What a handler has prepared for its own body does not fit this one.
 	for _, name := range []string{"Content-Length", "Content-Encoding", "Etag", "Last-Modified", "Content-Disposition"} {
@@ -78,6 +111,12 @@ func WriteProblem(w http.ResponseWriter, r *http.Request, err error) {
 		return
 	}
 	h.Set("Content-Type", "application/problem+json")
+	if e.Language != "" {
+		h.Set("Content-Language", e.Language)
+		h.Add("Vary", "Accept-Language")
+	} else {
+		h.Del("Content-Language")
+	}
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(e.HTTPStatus())

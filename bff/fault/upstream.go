@@ -58,7 +58,7 @@ func FromUpstream(err error) *Error {
 		e.Code, e.Public = codes.Unknown, generic(codes.Unknown)
 	}
 	e.adopt()
-	return e
+	return e.Localize(nil)
 }
 
 // FromComposed is [FromUpstream] for a request that we composed, such as a batch of keys: if the service finds it
@@ -99,11 +99,6 @@ func (e *Error) adopt() {
 			}
 		case *errdetails.RetryInfo:
 			e.RetryAfter = max(e.RetryAfter, d.GetRetryDelay().AsDuration())
-		case *errdetails.LocalizedMessage:
-			if d.GetMessage() != "" {
-				e.Public = d.GetMessage()
-			}
-			kept = append(kept, d)
 		default:
 			kept = append(kept, d)
 		}
