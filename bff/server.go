@@ -185,14 +185,16 @@ func shutdown(ctx context.Context, server *http.Server) error {
 	return err
 }
 
-// ready tells what keeps the server from serving.
+// Upstreams tries to reach the upstreams and tells, by name, which are out of reach; a nil error is one that answers.
+func (s *Server) Upstreams(ctx context.Context) map[string]error { return s.parts.clients.Ready(ctx) }
+
+// ready tells what keeps the server from serving. An upstream that is down does not: it takes its own fields and routes
+// with it, and if it took the whole server out of its balancer, it would take everybody else's, too.
 func (s *Server) ready(ctx context.Context) map[string]error {
-	checks := map[string]error{"server": nil, "auth": s.parts.auth.Ready()}
+	checks := s.parts.core.Ready(ctx)
+	checks["server"] = nil
 	if s.stopping.Load() {
 		checks["server"] = errors.New("stopping")
-	}
-	for name, err := range s.parts.clients.Ready(ctx) {
-		checks["upstream "+name] = err
 	}
 	if s.iot != nil {
 		checks["iot"] = s.iot.Ready()

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/template"
 	"time"
@@ -56,7 +58,7 @@ func announce(ctx context.Context, f flags, server *bff.Server, shop *backends, 
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	if err := waitReady(ctx, i.Admin+"/readyz"); err != nil {
+	if err := waitReady(ctx, i.Admin+"/readyz", server.Upstreams); err != nil {
 		return err
 	}
 	if f.info != "" {
@@ -68,8 +70,8 @@ func announce(ctx context.Context, f flags, server *bff.Server, shop *backends, 
 	return page().Execute(out, map[string]any{"info": i, "host": host, "port": port, "boxes": f.boxes})
 }
 
-// waitReady asks until the answer is 200.
-func waitReady(ctx context.Context, url string) error {
+// waitReady asks until the answer is 200 and all upstreams can be reached.
+func waitReady(ctx context.Context, url string, upstreams func(context.Context) map[string]error) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -83,10 +85,13 @@ func waitReady(ctx context.Context, url string) error {
 		if resp, err := http.DefaultClient.Do(req); err == nil {
 			body, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
 			_ = resp.Body.Close()
+			last = fmt.Errorf("%s: %s", resp.Status, body)
 			if resp.StatusCode == http.StatusOK {
+				last = errors.Join(slices.Collect(maps.Values(upstreams(ctx)))...)
+			}
+			if last == nil {
 				return nil
 			}
-			last = fmt.Errorf("%s: %s", resp.Status, body)
 		}
 		select {
 		case <-tick.C:

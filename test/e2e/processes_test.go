@@ -64,6 +64,15 @@ func startSite(t *testing.T, compose *stack.Compose, embedded bool, env ...strin
 	at.Tokens.Admin = signWith(t, key, "--subject", "usr-0001", "--role", "admin")
 	at.Device.ID, at.Device.Username = "box-0006", "box-0006"
 	at.Device.Password = signWith(t, key, "--subject", "box-0006", "--role", "device")
+	// Portico was up before the services were: its connections to them may be waiting for their next try.
+	stack.Eventually(t, healthyWithin, func() error {
+		resp := client.Post(t, at.HTTP+"/graphql", at.Tokens.Customer,
+			`{"query": "{ me { id } products(first: 1) { nextPageToken } orders(first: 1) { nextPageToken } boxes(first: 1) { nextPageToken } }"}`)
+		if strings.Contains(string(resp.Body), `"errors"`) {
+			return fmt.Errorf("a service cannot be reached: %s", resp.Body)
+		}
+		return nil
+	})
 	return s, at
 }
 
