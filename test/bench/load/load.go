@@ -7,9 +7,9 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -162,7 +162,8 @@ func run(ctx context.Context, conns []*conn, rate float64, d time.Duration) (Res
 		})
 	}
 	all.Wait()
-	if err := errors.Join(ctx.Err(), errors.Join(errs...)); err != nil {
+	// One of them says enough.
+	if err := cmp.Or(append([]error{ctx.Err()}, errs...)...); err != nil {
 		return Result{}, err
 	}
 	return sum(measured, time.Since(start)), nil

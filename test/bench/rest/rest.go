@@ -95,7 +95,12 @@ type bench struct {
 // Run measures everything. All programs that it starts have ended when it returns.
 func Run(ctx context.Context, o Options) (_ report.Result, err error) {
 	s, err := newStack(ctx, &o)
-	defer func() { err = errors.Join(err, s.close()) }()
+	defer func() {
+		if ctx.Err() != nil { // everything fails then
+			err = context.Cause(ctx)
+		}
+		err = errors.Join(err, s.close())
+	}()
 	if err != nil {
 		return report.Result{}, err
 	}
