@@ -192,6 +192,25 @@ func TestLoadMistakes(t *testing.T) {
 	}
 }
 
+// TestLoadHuge has a set that is too large to be one; it is sparse, so that only its size is there.
+func TestLoadHuge(t *testing.T) {
+	t.Parallel()
+	name := writeFile(t, "huge.binpb", nil)
+	if err := os.Truncate(name, 1<<28+1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := upstream.Load([]upstream.DescriptorSource{{Set: name}}); err == nil || !strings.Contains(err.Error(), "huge.binpb is over 268435456 bytes") {
+		t.Errorf("got %v", err)
+	}
+	proto := tree(t, map[string]string{"huge.proto": "syntax = \"proto3\";"})
+	if err := os.Truncate(filepath.Join(proto, "huge.proto"), 5<<20); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := upstream.Load([]upstream.DescriptorSource{{Protos: proto}}); err == nil || !strings.Contains(err.Error(), "huge.proto is over 4194304 bytes") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestFromFiles(t *testing.T) {
 	t.Parallel()
 	d, err := upstream.FromFiles(&descriptorpb.FileDescriptorSet{File: []*descriptorpb.FileDescriptorProto{file("a.proto", "a", "A", "name")}}, "test")
