@@ -23,19 +23,22 @@ type Config struct {
 	// Timeout is the longest time that a unary call may take; 10s if zero. A caller's deadline that ends earlier wins.
 	// Streams last as long as their client.
 	Timeout time.Duration `yaml:"timeout" json:"timeout,omitempty" jsonschema:"type=string,default=10s" jsonschema_description:"The longest time that a unary call may take."`
-	// Headers are the headers that go to this upstream besides Portico's own.
-	Headers Headers `yaml:"headers" json:"headers,omitzero" jsonschema_description:"Headers that go to this upstream."`
+	// Headers are the headers that go to this upstream besides Portico's own, and those of its answers that clients see.
+	Headers Headers `yaml:"headers" json:"headers,omitzero" jsonschema_description:"Headers that go to this upstream, and those of its answers that clients see."`
 	// MaxMessage bounds the size of one message in both directions; 16MiB if zero.
 	MaxMessage unit.Bytes `yaml:"max_message" json:"max_message,omitempty" jsonschema:"type=string,default=16MiB" jsonschema_description:"Bound on the size of one message."`
 }
 
-// Headers says which headers go to an upstream. Package core applies it.
+// Headers says which headers go to an upstream, and which come back. Package core applies it.
 type Headers struct {
 	// Forward lists the request headers of the client that are passed on.
 	Forward []string `yaml:"forward" json:"forward,omitempty" jsonschema_description:"Request headers of the client that are passed on."`
 	// Set holds headers that Portico sets, such as {x-user-id: "{principal.subject}"}. A forwarded header of the same
 	// name never replaces them.
 	Set map[string]string `yaml:"set" json:"set,omitempty" jsonschema_description:"Headers that Portico sets, from templates such as {principal.subject}."`
+	// Respond lists the headers and trailers of the upstream's answers that clients get to see, at the REST door: as
+	// response headers, or with a stream's last message. Where answers are cached, they are kept with the answer.
+	Respond []string `yaml:"respond" json:"respond,omitempty" jsonschema_description:"Headers and trailers of the upstream's answers that clients of the REST door get to see."`
 }
 
 // ResolvePaths replaces every relative file path in c by what rel makes of it.

@@ -102,6 +102,9 @@ func (r *Rules) Allow(ctx context.Context, m *upstream.Method, msg []byte, now t
 	if e == nil {
 		return deny(ctx, fmt.Errorf("no rule lists %s", m.Name))
 	}
+	if FromContext(ctx).Pending {
+		return deny(ctx, errors.New("the client has not shown its credentials yet"))
+	}
 	allowed, err := e.allows(ctx, m.Name, msg, now)
 	switch {
 	case err != nil:

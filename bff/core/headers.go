@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/portico-bff/portico/bff/auth"
 	"github.com/portico-bff/portico/bff/cache"
@@ -23,11 +24,12 @@ import (
 // requestIDHeader carries the request id to services.
 const requestIDHeader = "x-request-id"
 
-// headerPolicy is what one upstream gets to know: the client's headers that are passed on, and those that we set. It
-// is immutable.
+// headerPolicy is what one upstream gets to know: the client's headers that are passed on, and those that we set; and
+// what clients get to know of its answers. It is immutable.
 type headerPolicy struct {
 	forward []forwarded
 	set     []setHeader
+	respond []string // as in metadata: lower case
 }
 
 // forwarded is a header of the client that is passed on.
@@ -72,7 +74,49 @@ func newHeaderPolicy(h upstream.Headers) (*headerPolicy, error) {
 		taken[name] = "forwarded"
 		p.forward = append(p.forward, forwarded{name: name, canonical: http.CanonicalHeaderKey(name), identity: credential(name)})
 	}
+	answered := map[string]string{}
+	for i, written := range h.Respond {
+		name := strings.ToLower(written)
+		err := checkName(name, answered)
+		if err == nil && reservedInAnswers(name) {
+			err = fmt.Errorf("the header %s of answers belongs to HTTP or to Portico and cannot be configured", name)
+		}
+		if err != nil {
+			all = append(all, mistake.At(err.Error(), "respond", strconv.Itoa(i)))
+			continue
+		}
+		answered[name] = "listed"
+		p.respond = append(p.respond, name)
+	}
 	return p, errors.Join(all...)
+}
+
+// visible returns what clients may see of an answer's metadata; nil if nothing.
+func (p *headerPolicy) visible(md metadata.MD) metadata.MD {
+	var out metadata.MD
+	for _, name := range p.respond {
+		if values := md[name]; len(values) > 0 {
+			if out == nil {
+				out = make(metadata.MD, len(p.respond))
+			}
+			out[name] = values
+		}
+	}
+	return out
+}
+
+// reservedInAnswers reports whether a header of an answer is made by Portico or would do what only Portico may: say who
+// the client is, what pages of other origins may do, what may be kept.
+func reservedInAnswers(name string) bool {
+	switch name {
+	case "age", "alt-svc", "cache-control", "cache-status", "clear-site-data", "content-disposition", "content-language",
+		"content-location", "content-range", "content-security-policy", "date", "etag", "expires", "last-modified", "location",
+		"ratelimit", "ratelimit-policy", "referrer-policy", "refresh", "retry-after", "server", "set-cookie",
+		"strict-transport-security", "vary", "www-authenticate", "x-content-type-options", "x-frame-options":
+		return true
+	default:
+		return strings.HasPrefix(name, "access-control-") || strings.HasPrefix(name, "sec-")
+	}
 }
 
 // checkName says why a header of a name cannot go to a service.

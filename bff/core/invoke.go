@@ -114,8 +114,7 @@ func (c *Core) fetch(ctx context.Context, m *method, info *request.Info, headers
 		endSpan(span, present(ctx, err))
 		return upstream.Reply{}, err // as it is: those who share the call may present it differently
 	}
-	// The service's metadata is for us; none of it is configured to reach the client.
-	return upstream.Reply{Message: reply.Message}, nil
+	return upstream.Reply{Message: reply.Message, Header: m.headers.visible(reply.Header), Trailer: m.headers.visible(reply.Trailer)}, nil
 }
 
 // outgoing puts the metadata of a call into its context: its headers, the request id and the trace. What a door may

@@ -68,7 +68,7 @@ func (c *Core) newStream(ctx context.Context, info *request.Info, compiled *meth
 		}
 	}
 	ctx, span := c.tracer.Start(ctx, m.Name, compiled.spanOptions...)
-	s := &stream{core: c, ctx: ctx, method: m, span: span, door: info.Door, checks: c.rules.ReadsMessage(m), opened: make(chan struct{})}
+	s := &stream{core: c, ctx: ctx, method: m, headers: compiled.headers, span: span, door: info.Door, checks: c.rules.ReadsMessage(m), opened: make(chan struct{})}
 	s.start = func() (upstream.Stream, error) { return c.next.Open(outgoing(ctx, info, headers), m) }
 	c.metrics.streams.WithLabelValues(doorLabel(info.Door), m.Name).Inc()
 	// The stream is over when its context is, whether anybody still receives or not.
@@ -86,6 +86,7 @@ type stream struct {
 	ctx     context.Context //nolint:containedctx // a stream lives as long as its context
 	method  *upstream.Method
 	span    trace.Span
+	headers *headerPolicy
 	release func() // ends what the stream holds; only those who send and receive call it
 	door    request.Door
 	checks  bool // the rule reads every message
@@ -95,6 +96,8 @@ type stream struct {
 	next    upstream.Stream
 	refused error
 	opened  chan struct{}
+
+	over bool // the service's end has been received; the receiver's
 
 	// once guards how the stream ended.
 	once sync.Once
@@ -173,6 +176,7 @@ func (s *stream) Recv() ([]byte, error) {
 		return nil, err
 	}
 	msg, err := s.next.Recv()
+	s.over = err != nil
 	switch {
 	case err == nil:
 		return msg, nil
@@ -200,19 +204,25 @@ func (s *stream) await() error {
 	return nil
 }
 
-// Header waits for the response headers. None of them is configured to reach the client.
+// Header waits for the response headers and returns those that clients may see.
 func (s *stream) Header() (metadata.MD, error) {
 	if err := s.await(); err != nil {
 		return nil, err
 	}
-	if _, err := s.next.Header(); err != nil {
+	md, err := s.next.Header()
+	if err != nil {
 		return nil, present(s.ctx, err)
 	}
-	return metadata.MD{}, nil
+	return s.headers.visible(md), nil
 }
 
-// Trailer returns nothing: no trailer is configured to reach the client.
-func (s *stream) Trailer() metadata.MD { return metadata.MD{} }
+// Trailer returns the trailers that clients may see, once Recv has returned an error.
+func (s *stream) Trailer() metadata.MD {
+	if !s.over {
+		return nil
+	}
+	return s.headers.visible(s.next.Trailer())
+}
 
 // finish notes, once, how the stream ended, and returns that; nil is a good end.
 func (s *stream) finish(err error) error {

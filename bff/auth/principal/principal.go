@@ -27,6 +27,9 @@ type Principal struct {
 	Kind Kind
 	// Authenticated reports that credentials were checked and found good.
 	Authenticated bool
+	// Pending reports that the caller has yet to show its credentials, and until then may do nothing, not even what
+	// everybody may.
+	Pending bool
 	// Roles and Scopes are what the issuer grants the caller.
 	Roles, Scopes []string
 	// Claims are all claims of the token, as JSON decodes them; nil without a token.
