@@ -101,6 +101,7 @@ func (c *compiled) compileMobile(cfg *config.Config, rules map[string]*annotatio
 	c.mobile, err = mobile.New(*cfg.Mobile, mobile.Options{
 		Descriptors: c.descriptors, Caller: c.core, Operations: restOperations(stored, c.schema, c.core),
 		Rules: rules, MaxBody: int64(cfg.LimitsHTTP.WithDefaults().Body), Origins: cfg.LimitsHTTP.Origins(),
+		Gate:   c.core,
 		Events: c.core, Metrics: env.metrics,
 	})
 	return err

@@ -40,6 +40,12 @@ func (s *Server) router(cfg *config.Config, ext Extensions, tracer trace.TracerP
 			}
 			return request.Mobile
 		},
+		TakesToken: func(r *http.Request) bool {
+			if path != "" && r.URL.EscapedPath() == path && r.URL.Path == path {
+				return true
+			}
+			return s.parts.mobile != nil && s.parts.mobile.TakesToken(r)
+		},
 	})...)
 	r.Use(slices.Clone(ext.Middleware)...)
 	if s.parts.web != nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -16,8 +17,10 @@ import (
 	"github.com/portico-bff/portico/bff/request"
 )
 
-// admitted finds out who is calling, and counts the request against the client's limits.
-func admitted(c Core) func(http.Handler) http.Handler {
+// admitted finds out who is calling, and counts the request against the client's limits. A client that begins a
+// WebSocket without credentials where nobody may do without comes in as a pending principal, who may do nothing, if who
+// serves the WebSocket takes a token with its first message.
+func admitted(c Core, takesToken func(*http.Request) bool) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			info := request.FromContext(r.Context())
@@ -35,6 +38,10 @@ func admitted(c Core) func(http.Handler) http.Handler {
 				cred.Certificates = r.TLS.VerifiedChains[0]
 			}
 			ctx, err := c.Authenticate(r.Context(), cred)
+			if err != nil && cred.Bearer == "" && takesToken != nil && isUpgrade(r) && takesToken(r) &&
+				fault.From(err).Code == codes.Unauthenticated {
+				ctx, err = auth.NewContext(r.Context(), &auth.Principal{Kind: auth.Anonymous, Pending: true}), nil
+			}
 			if err != nil {
 				f := fault.From(err)
 				if f.Code == codes.Unauthenticated && cred.Bearer != "" {
@@ -53,6 +60,22 @@ func admitted(c Core) func(http.Handler) http.Handler {
 			next.ServeHTTP(w, r.WithContext(ctx))
 		})
 	}
+}
+
+// isUpgrade reports whether a request asks for a WebSocket (RFC 6455, section 4.2.1).
+func isUpgrade(r *http.Request) bool {
+	return r.Method == http.MethodGet && hasToken(r.Header["Connection"], "upgrade") && hasToken(r.Header["Upgrade"], "websocket")
+}
+
+func hasToken(fields []string, token string) bool {
+	for _, field := range fields {
+		for part := range strings.SplitSeq(field, ",") {
+			if strings.EqualFold(strings.TrimSpace(part), token) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func refuse(w http.ResponseWriter, r *http.Request, err error) {

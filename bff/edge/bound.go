@@ -24,10 +24,10 @@ func bounded(size int64, limit time.Duration) func(http.Handler) http.Handler {
 				refuse(w, r, f)
 				return
 			}
-			if r.ProtoMajor == 1 && len(r.TransferEncoding) > 0 {
-				// The request may have had a Content-Length as well, which net/http drops without a word, and somebody on
-				// the way may have believed that one: what follows on the connection is not to be trusted
-				// (RFC 9112, section 6.3).
+			if r.ProtoMajor == 1 && (len(r.TransferEncoding) > 0 || r.ProtoMinor == 0) {
+				// The request may have had a Content-Length beside its Transfer-Encoding, or a Transfer-Encoding in
+				// HTTP/1.0. net/http drops these without a word, and somebody on the way may have believed them: what
+				// follows on the connection is not to be trusted (RFC 9112, sections 6.1 and 6.3).
 				w.Header()["Connection"] = []string{"close"}
 			}
 			if r.Body != nil && r.Body != http.NoBody {

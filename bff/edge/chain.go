@@ -31,6 +31,9 @@ type Options struct {
 	Core Core
 	// Door tells which door a request is for.
 	Door func(r *http.Request) request.Door
+	// TakesToken tells whether a request begins a WebSocket whose first message may bring the client's token; nil if none
+	// does. Who serves such a request must know [auth.Principal]'s Pending.
+	TakesToken func(r *http.Request) bool
 	// Logger takes the access log; nil discards it.
 	Logger *slog.Logger
 	// Metrics takes the metrics; nil registers them nowhere.
@@ -62,5 +65,5 @@ func Chain(cfg Config, o Options) []func(http.Handler) http.Handler {
 	} else {
 		chain = append(chain, sameSite(nil))
 	}
-	return append(chain, bounded(int64(cfg.Body), cfg.ReadTimeout), admitted(o.Core), decompressed(int64(cfg.Body)))
+	return append(chain, bounded(int64(cfg.Body), cfg.ReadTimeout), admitted(o.Core, o.TakesToken), decompressed(int64(cfg.Body)))
 }

@@ -36,6 +36,9 @@ type CORS struct {
 	Origins []string `yaml:"origins" json:"origins" jsonschema:"minItems=1" jsonschema_description:"Origins like https://app.example.com or https://*.example.com; * is every origin."`
 	// Headers lists request headers that pages may send beside the usual ones.
 	Headers []string `yaml:"headers" json:"headers,omitempty" jsonschema_description:"Request headers that pages may send beside the usual ones."`
+	// Expose lists response headers that pages may read beside the usual ones, such as those that an upstream's "respond"
+	// lists.
+	Expose []string `yaml:"expose" json:"expose,omitempty" jsonschema_description:"Response headers that pages may read beside the usual ones."`
 	// Credentials lets pages send cookies and client certificates along.
 	Credentials bool `yaml:"credentials" json:"credentials,omitempty" jsonschema_description:"Lets pages send cookies and client certificates along."`
 	// MaxAge is how long browsers may remember the answer to a preflight request: 1h if 0.

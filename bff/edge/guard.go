@@ -39,9 +39,9 @@ func newCORS(c *CORS) *cors.Cors {
 			"Accept", "Accept-Language", "Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match",
 			"Last-Event-ID", "Traceparent", "Tracestate", "X-Goog-FieldMask", requestID,
 		}, c.Headers...),
-		ExposedHeaders: []string{
+		ExposedHeaders: append([]string{
 			"Age", "Cache-Status", "ETag", "RateLimit", "RateLimit-Policy", "Retry-After", requestID,
-		},
+		}, c.Expose...),
 		AllowCredentials: c.Credentials,
 		MaxAge:           int(c.MaxAge.Seconds()),
 	})

@@ -73,6 +73,17 @@ func TestSmuggling(t *testing.T) {
 		{"a space before the colon", head + "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n" + hidden, "400"},
 		{"a folded header", head + "X: a\r\n Transfer-Encoding: chunked\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", "200"},
 		{"a bare CR in a header", head + "X: a\rTransfer-Encoding: chunked\r\n\r\n" + hidden, "400"},
+		{"a bare CR after the request line", "POST /outer HTTP/1.1\rHost: x\r\n\r\n" + hidden, "400"},
+		{"a bare CR as the end of the head", head + "\r\r\n" + hidden, "400"},
+		{"a bare LF in a header, before a length", head + "X: a\nContent-Length: 0\r\nContent-Length: 60\r\n\r\n" + hidden, "400"},
+		{"a bare LF as the end of a chunk", head + "Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\n\n" + hidden, "200"},
+		{"an extension that hides a chunk's end", head + "Transfer-Encoding: chunked\r\n\r\n2;\nxx\r\n0\r\n\r\n" + hidden, "200"},
+		{"a length and a coding of no chunks", head + "Content-Length: 4\r\nTransfer-Encoding: identity\r\n\r\nabcd" + hidden, "501"},
+		{"a coding under HTTP/1.0", "POST /outer HTTP/1.0\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n0\r\n\r\n" + hidden, "200"},
+		{"a version that there is not", "POST /outer HTTP/1.1.1\r\nHost: x\r\n\r\n" + hidden, "400"},
+		{"a folded first header", "POST /outer HTTP/1.1\r\n Content-Length: 60\r\nHost: x\r\n\r\n" + hidden, "400"},
+		{"a header without a name", head + ": 5\r\n\r\n" + hidden, "400"},
+		{"a header without a colon", head + "Content-Length\r\n\r\n" + hidden, "400"},
 		{"NUL in a header", head + "X: a\x00b\r\n\r\n" + hidden, "400"},
 		{"no host", "GET /x HTTP/1.1\r\n\r\n", "400"},
 		{"two hosts", "GET /x HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", "400"},
@@ -87,7 +98,7 @@ func TestSmuggling(t *testing.T) {
 		{"a chunk larger than the limit", head + "Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n7fffffffffffffff\r\n" + hidden, "200"},
 		{"a malformed chunk", head + "Transfer-Encoding: chunked\r\nConnection: close\r\n\r\nzz\r\n" + hidden, "200"},
 	} {
-		answer := raw(t, address, test.bytes)
+		answer := strings.ReplaceAll(raw(t, address, test.bytes), "HTTP/1.0 ", "HTTP/1.1 ")
 		status, _, _ := strings.Cut(strings.TrimPrefix(answer, "HTTP/1.1 "), " ")
 		if status != test.status {
 			t.Errorf("%s: status %s, want %s; answer %.200q", test.name, status, test.status, answer)

@@ -31,8 +31,11 @@ import (
 type fleet struct{ caller }
 
 func (fleet) Authenticate(ctx context.Context, cred auth.Credentials) (context.Context, error) {
-	if cred.Bearer == "" {
-		return ctx, nil
+	switch cred.Bearer {
+	case "":
+		return ctx, fault.New(codes.Unauthenticated, "authentication is required")
+	case "bad":
+		return ctx, fault.New(codes.Unauthenticated, "the token is not valid")
 	}
 	return auth.NewContext(ctx, &auth.Principal{Subject: cred.Bearer, Kind: auth.User, Authenticated: true}), nil
 }
@@ -89,12 +92,14 @@ func (s *fleetStream) Trailer() metadata.MD         { return nil }
 // Streams and WebSockets work through all of the middleware.
 func TestBehindTheEdge(t *testing.T) {
 	t.Parallel()
-	door, err := mobile.New(mobile.Config{Services: []string{"shop.fleet.v1.FleetService"}}, mobile.Options{Descriptors: shop(t), Caller: fleet{}})
+	door, err := mobile.New(mobile.Config{Services: []string{"shop.fleet.v1.FleetService"}}, mobile.Options{Descriptors: shop(t), Caller: fleet{}, Gate: fleet{}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var h http.Handler = door
-	chain := edge.Chain(edge.Config{}, edge.Options{Core: fleet{}, Door: func(*http.Request) request.Door { return request.Mobile }})
+	chain := edge.Chain(edge.Config{}, edge.Options{
+		Core: fleet{}, Door: func(*http.Request) request.Door { return request.Mobile }, TakesToken: door.TakesToken,
+	})
 	for _, middleware := range slices.Backward(chain) {
 		h = middleware(h)
 	}
@@ -147,8 +152,44 @@ func TestBehindTheEdge(t *testing.T) {
 			t.Errorf("last frame %s, %v", got, err)
 		}
 	})
-	t.Run("socket without a token", func(t *testing.T) {
-		_, res, err := websocket.Dial(t.Context(), server.URL+"/v1/boxes/box-1:track", nil)
+	t.Run("socket with a token in its first message", func(t *testing.T) {
+		for token, want := range map[string]string{"eva": `{"@token":{}}`, "bad": `"detail":"the token is not valid"`} {
+			conn, _, err := websocket.Dial(t.Context(), server.URL+"/v1/boxes/box-1:track", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = conn.CloseNow() }()
+			if err := conn.Write(t.Context(), websocket.MessageText, []byte(`{"@token":"`+token+`"}`)); err != nil {
+				t.Fatal(err)
+			}
+			if _, got, err := conn.Read(t.Context()); err != nil || !strings.Contains(string(got), want) {
+				t.Errorf("%s: got %s, %v", token, got, err)
+			}
+			if token == "bad" {
+				continue
+			}
+			if err := conn.Write(t.Context(), websocket.MessageText, []byte(`{"position":{}}`)); err != nil {
+				t.Fatal(err)
+			}
+			if _, got, err := conn.Read(t.Context()); err != nil || string(got) != `{"received":"1","advice":"box-1 eva"}` {
+				t.Errorf("got %s, %v", got, err)
+			}
+		}
+	})
+	t.Run("without a token", func(t *testing.T) {
+		conn, _, err := websocket.Dial(t.Context(), server.URL+"/v1/boxes/box-1:track", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.CloseNow() }()
+		if err := conn.Write(t.Context(), websocket.MessageText, []byte(`{"position":{}}`)); err != nil {
+			t.Fatal(err)
+		}
+		if _, got, err := conn.Read(t.Context()); err != nil || !strings.Contains(string(got), `"code":"UNAUTHENTICATED"`) {
+			t.Errorf("got %s, %v", got, err)
+		}
+		// A path that is no stream is not opened by asking for a WebSocket.
+		_, res, err := websocket.Dial(t.Context(), server.URL+"/v1/boxes/box-1", nil)
 		if err == nil || res == nil || res.StatusCode != http.StatusUnauthorized {
 			t.Errorf("response %v, %v", res, err)
 		}

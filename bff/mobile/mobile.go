@@ -35,8 +35,8 @@ type Options struct {
 	MaxBody int64
 	// Origins are the origins beside the server's own whose pages may open WebSockets.
 	Origins []string
-	// Streams bounds what streams may do; the zero value has the defaults.
-	Streams translate.StreamLimits
+	// Gate lets a WebSocket's first message bring a token; nil takes none.
+	Gate translate.Gate
 	// Events makes the calls of the streams in [Config.Streams]; required if there are any.
 	Events events.Caller
 	// Metrics takes the metrics of these streams; nil registers them nowhere.
@@ -72,6 +72,7 @@ func New(cfg Config, o Options) (*Door, error) {
 		}
 		listed[service] = true
 	}
+	errs = append(errs, mistake.In(cfg.StreamLimits.Validate(), "stream_limits"))
 	endpoints := make([]translate.Endpoint, len(o.Operations))
 	for i := range o.Operations {
 		endpoints[i] = o.Operations[i].endpoint(o.MaxBody)
@@ -80,7 +81,7 @@ func New(cfg Config, o Options) (*Door, error) {
 	door := &Door{}
 	routing := translate.Options{
 		Caller: o.Caller, Resolver: o.Descriptors.Types(), Rules: o.Rules, Endpoints: endpoints,
-		MaxBody: o.MaxBody, Origins: o.Origins, Streams: o.Streams,
+		MaxBody: o.MaxBody, Origins: o.Origins, Streams: cfg.StreamLimits, Gate: o.Gate,
 	}
 	if len(cfg.Streams) > 0 {
 		var err error
@@ -99,6 +100,10 @@ func New(cfg Config, o Options) (*Door, error) {
 
 // ServeHTTP answers a request.
 func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) { d.router.ServeHTTP(w, r) }
+
+// TakesToken reports whether a request begins a WebSocket whose first message may be a token, so that it may come in
+// without.
+func (d *Door) TakesToken(r *http.Request) bool { return d.router.TakesToken(r) }
 
 // Close ends all streams and WebSockets, telling their clients to come back, and waits for them until ctx ends. From
 // then on streams are refused; other requests are still answered.

@@ -18,7 +18,7 @@
 // a.b, repeated ones are given more than once. What is unknown, bound already, or given twice is an error. A body may
 // repeat a field of the path if it says the same. Bodies are JSON or protobuf (application/protobuf), or anything where
 // the rule's body is a google.api.HttpBody. Request-Timeout (seconds) or Grpc-Timeout bounds how long a unary call may
-// take.
+// take; a call over a WebSocket too.
 //
 // # Answers
 //
@@ -48,4 +48,10 @@
 // with "trailers" if there are any; the close code then is 1000, or 4000 and the number of the gRPC code. Of a method that
 // streams only answers, the request comes with the path and the query if the rule has no body, else with the first
 // frame.
+//
+// Browsers cannot send Authorization with the handshake. They can offer a subprotocol "bearer." and the token, or send
+// {"@token": "TOKEN"} as the first frame. The answer to that is {"@token": {}}, and the call begins, or begins anew, in
+// the name of who the token is for: what came before was for nobody. Who may not call as nobody has [StreamLimits].InitTimeout
+// to send it; with a bad one or none, the last frame says UNAUTHENTICATED. A connection ends with its client's
+// credentials, in the same way. [StreamLimits] bounds what a connection may do: who sends too fast is slowed down.
 package translate

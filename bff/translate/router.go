@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"time"
+	"sync/atomic"
 
 	"google.golang.org/genproto/googleapis/api/annotations"
 	"google.golang.org/grpc/codes"
@@ -35,8 +35,10 @@ type Options struct {
 	// Origins are the origins beside the server's own whose pages may open WebSockets, as patterns of host names
 	// such as "*.example.com", or with a scheme before them.
 	Origins []string
-	// Streams bounds what streams may do.
+	// Streams bounds what streams may do. It must be valid.
 	Streams StreamLimits
+	// Gate lets a WebSocket's first message bring a token; nil takes none.
+	Gate Gate
 	// Events keeps the event streams that clients can come back to; nil if there are none. The router does not close it.
 	Events events.Source
 }
@@ -65,6 +67,8 @@ type Router struct {
 	events  events.Source
 	buffers buffers
 	drain   *drain
+	gate    Gate
+	sockets atomic.Int64 // WebSockets that are open
 }
 
 // target is what a route leads to: a method or an endpoint.
@@ -87,10 +91,11 @@ const defaultMaxBody = 1 << 20
 // New compiles the routes of methods. Methods without a rule are not served. The error joins a [mistake.Mistake]
 // without a path for everything that is wrong with their rules.
 func New(methods []*upstream.Method, o Options) (*Router, error) {
-	rt := &Router{caller: o.Caller, maxBody: o.MaxBody, origins: o.Origins, limits: o.Streams.withDefaults(), events: o.Events, drain: newDrain()}
+	rt := &Router{caller: o.Caller, maxBody: o.MaxBody, origins: o.Origins, events: o.Events, gate: o.Gate, drain: newDrain()}
 	if rt.maxBody == 0 {
 		rt.maxBody = defaultMaxBody
 	}
+	rt.limits = o.Streams.withDefaults(rt.maxBody)
 	s := settings{
 		render: wire.RenderOptions{Resolver: o.Resolver},
 		parse:  wire.ParseOptions{Resolver: o.Resolver, MaxBytes: int(rt.maxBody)},
@@ -175,10 +180,7 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Refuse(w, r, fault.New(codes.InvalidArgument, err.Error(), fault.WithCause(err)))
 		return
 	}
-	found := rt.trie.lookup(r.Method, &p)
-	if isUpgrade(r) && (found == nil || found.route.route == nil || found.route.route.method.Unary()) {
-		found = rt.streaming(&p, found)
-	}
+	found := rt.find(r, &p)
 	if found == nil {
 		methods := rt.trie.methods(&p)
 		switch {
@@ -198,6 +200,15 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	rt.serve(w, r, found.route.route, &p)
+}
+
+// find finds the route that a request is for; nil if there is none.
+func (rt *Router) find(r *http.Request, p *urlpath.Path) *leaf[target] {
+	found := rt.trie.lookup(r.Method, p)
+	if isUpgrade(r) && (found == nil || found.route.route == nil || found.route.route.method.Unary()) {
+		return rt.streaming(p, found)
+	}
+	return found
 }
 
 // streaming finds the streaming method at a path, whatever the HTTP method of its rule: a WebSocket always begins with
@@ -255,28 +266,4 @@ func hasToken(fields []string, token string) bool {
 		}
 	}
 	return false
-}
-
-// StreamLimits bounds what streams may do. The zero value has the defaults.
-type StreamLimits struct {
-	// Heartbeat is how often a silent event stream sends a sign of life; 15 s if zero.
-	Heartbeat time.Duration
-	// Write is how long the client may take to accept one message; 30 s if zero.
-	Write time.Duration
-	// Ping is how often a WebSocket is pinged, and how long the client may take to answer; 30 s if zero.
-	Ping time.Duration
-	// Idle is how long a WebSocket may carry no message either way; 1 h if zero.
-	Idle time.Duration
-}
-
-func (l StreamLimits) withDefaults() StreamLimits {
-	for _, d := range []struct {
-		value *time.Duration
-		def   time.Duration
-	}{{&l.Heartbeat, 15 * time.Second}, {&l.Write, 30 * time.Second}, {&l.Ping, 30 * time.Second}, {&l.Idle, time.Hour}} {
-		if *d.value == 0 {
-			*d.value = d.def
-		}
-	}
-	return l
 }

@@ -3,13 +3,17 @@ package translate
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/coder/websocket"
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc/codes"
 
+	"github.com/portico-bff/portico/bff/edge/record"
 	"github.com/portico-bff/portico/bff/fault"
 	"github.com/portico-bff/portico/bff/request"
 	"github.com/portico-bff/portico/bff/translate/urlpath"
+	"github.com/portico-bff/portico/upstream"
 )
 
 // The subprotocols (RFC 6455, section 1.9). A client that offers none of them gets the first without its name.
@@ -19,44 +23,62 @@ const (
 )
 
 // socket serves a streaming method over a WebSocket. The upstream call is opened first, so that who may not call gets
-// a status of HTTP.
+// a status of HTTP; but who is denied only for being nobody may yet send a token.
 func (rt *Router) socket(w http.ResponseWriter, r *http.Request, to *route, p *urlpath.Path) {
 	if !rt.drain.enter() {
 		Refuse(w, r, errDraining())
 		return
 	}
 	defer rt.drain.leave()
+	defer rt.sockets.Add(-1)
+	if rt.sockets.Add(1) > int64(rt.limits.Connections) {
+		Refuse(w, r, fault.New(codes.Unavailable, "no more WebSockets are taken now"))
+		return
+	}
 	answer, first, err := to.greet(r, p)
 	if err != nil {
 		Refuse(w, r, err)
 		return
 	}
-	// The request's context ends with the handler's business in HTTP, not with the connection.
-	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
-	defer cancel()
-	up, err := rt.caller.Open(ctx, to.method)
+	limit, err := clientTimeout(r.Header)
 	if err != nil {
 		Refuse(w, r, err)
 		return
 	}
-	conn, err := rt.accept(w, r)
-	if err != nil {
-		return // answered
-	}
-	defer conn.CloseNow() //nolint:errcheck // closed in order before, if order was possible
-	conn.SetReadLimit(rt.maxBody)
+	// The request's context ends with the handler's business in HTTP, not with the connection.
+	ctx, cancel := within(context.WithoutCancel(r.Context()), limit)
+	defer cancel()
 	c := &conversation{
-		conn: conn, up: up, cancel: cancel, answer: answer, limits: rt.limits,
-		method: to.method, binary: conn.Subprotocol() == protoSubprotocol,
+		cancel: cancel, first: first, answer: answer, limits: rt.limits, method: to.method, gate: rt.gate,
+		messages: rate.NewLimiter(rate.Every(rt.limits.Rate.Interval()), rt.limits.Burst),
+		open:     func(ctx context.Context) (upstream.Stream, error) { return rt.caller.Open(ctx, to.method) },
 		compose: func(frame []byte, f format) ([]byte, error) {
 			composed, err := to.compose(r, p, frame, f)
 			return composed.message, err
 		},
-		requestID: request.FromContext(r.Context()).ID,
-		draining:  rt.drain.begun,
+		info: request.FromContext(r.Context()), record: record.FromContext(r.Context()),
+		draining: rt.drain.begun,
 	}
-	c.run(ctx, first)
+	if err := c.call(ctx); err != nil && !c.mayTell(ctx, err) {
+		Refuse(w, r, err)
+		return
+	}
+	if c.conn, err = rt.accept(w, r); err != nil {
+		return // answered
+	}
+	defer c.conn.CloseNow() //nolint:errcheck // closed in order before, if order was possible
+	c.conn.SetReadLimit(int64(rt.limits.Message))
+	c.binary = c.conn.Subprotocol() == protoSubprotocol
+	c.run(ctx)
 	note(r, c.err)
+}
+
+// within bounds a context in time, if there is a limit.
+func within(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	if limit > 0 {
+		return context.WithTimeout(ctx, limit)
+	}
+	return context.WithCancel(ctx)
 }
 
 // greet looks at what the handshake says: how answers are wanted, and the request message if the URL holds all of it.
