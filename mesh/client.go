@@ -36,6 +36,7 @@ type expectOption struct {
 //	dns:///orders:7000                 every address of the name is an endpoint; the
 //	                                   name is looked up every few seconds
 //	mesh:///orders                     what Options.Discovery knows of the service
+//	srv:///_grpc._tcp.orders.shop      hosts and ports of SRV records, in the same way
 //	static:///10.0.0.1:7000,10.0.0.2:7000
 //	unix:///run/orders.sock
 //	passthrough:///orders:7000         handed to the dialer as it is

@@ -185,9 +185,14 @@ func pollDNS(find lookup, host, port string, interval time.Duration) watch {
 	if _, err := netip.ParseAddr(host); err == nil {
 		return fixed([]Endpoint{{Address: net.JoinHostPort(host, port)}})
 	}
+	return poll(interval, func(ctx context.Context) ([]Endpoint, error) { return resolveOnce(ctx, find, host, port) })
+}
+
+// poll asks again and again, and before its time when a connection is lost.
+func poll(interval time.Duration, once func(context.Context) ([]Endpoint, error)) watch {
 	return func(ctx context.Context, again <-chan struct{}, update func([]Endpoint, error)) {
 		for {
-			endpoints, err := resolveOnce(ctx, find, host, port)
+			endpoints, err := once(ctx)
 			if ctx.Err() != nil {
 				return
 			}

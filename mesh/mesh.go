@@ -43,6 +43,9 @@ type Options struct {
 	// LookupHost finds the addresses of a name, for dns targets. Nil asks the
 	// system's resolver.
 	LookupHost func(ctx context.Context, host string) ([]string, error)
+	// LookupSRV finds the SRV records of a name, for srv targets. Nil asks the
+	// system's resolver.
+	LookupSRV func(ctx context.Context, name string) ([]*net.SRV, error)
 	// TracerProvider makes spans of calls made and served. W3C trace context
 	// is passed on with or without it.
 	TracerProvider trace.TracerProvider
@@ -68,6 +71,7 @@ type Mesh struct {
 	chance     func() float64 // draws from [0, 1)
 	discovery  Discovery
 	lookup     lookup
+	lookupSRV  lookupSRV
 	zone       string
 
 	dnsInterval time.Duration
@@ -124,6 +128,7 @@ func New(ctx context.Context, o Options) (*Mesh, error) {
 
 		discovery:   o.Discovery,
 		lookup:      o.LookupHost,
+		lookupSRV:   o.LookupSRV,
 		zone:        o.Zone,
 		dnsInterval: o.DNSInterval,
 	}
@@ -132,6 +137,9 @@ func New(ctx context.Context, o Options) (*Mesh, error) {
 	}
 	if m.lookup == nil {
 		m.lookup = net.DefaultResolver.LookupHost
+	}
+	if m.lookupSRV == nil {
+		m.lookupSRV = systemSRV
 	}
 	if m.idempotent == nil {
 		m.idempotent = linkedIdempotency()

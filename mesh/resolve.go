@@ -14,7 +14,7 @@ import (
 // calls name, "" for gRPC's choice. Its answers carry the channel to the balancer.
 func (m *Mesh) resolverFor(ch *channel, target string) (resolver.Builder, string, error) {
 	scheme, rest, ok := strings.Cut(target, ":")
-	if !ok || resolver.Get(scheme) == nil && scheme != "static" && scheme != "mesh" {
+	if !ok || resolver.Get(scheme) == nil && scheme != "static" && scheme != "mesh" && scheme != "srv" {
 		scheme, rest = "dns", target // a plain host:port
 	}
 	endpoint := strings.TrimPrefix(rest, "///")
@@ -36,6 +36,11 @@ func (m *Mesh) resolverFor(ch *channel, target string) (resolver.Builder, string
 		return &discovered{scheme: scheme, channel: ch, watch: func(ctx context.Context, _ <-chan struct{}, update func([]Endpoint, error)) {
 			m.discovery.Watch(ctx, endpoint, update)
 		}}, endpoint, nil
+	case scheme == "srv":
+		if endpoint == "" || strings.HasPrefix(endpoint, "/") {
+			return nil, "", fmt.Errorf("mesh: target %q: want a name such as _grpc._tcp.orders.shop", target)
+		}
+		return &discovered{scheme: scheme, channel: ch, watch: pollSRV(m.lookupSRV, m.lookup, endpoint, m.dnsInterval)}, endpoint, nil
 	case scheme == "dns" && !strings.HasPrefix(endpoint, "//"):
 		host, port, err := net.SplitHostPort(endpoint)
 		if err != nil || host == "" || port == "" {
