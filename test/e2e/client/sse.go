@@ -70,14 +70,17 @@ func (e *Events) read(ctx context.Context, lines *bufio.Scanner) {
 		case "data":
 			event.Data += value
 		case "":
-			if value == "" && event != (Event{}) {
+			if value != "" { // a comment
+				continue
+			}
+			if event.Data != "" { // without data, as with an id alone, there is no event
 				select {
 				case e.events <- event:
 				case <-ctx.Done():
 					return
 				}
-				event = Event{}
 			}
+			event = Event{}
 		}
 	}
 }
