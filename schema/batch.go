@@ -1,6 +1,8 @@
 package schema
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -117,14 +119,16 @@ func (r *batchRun) collect(at int) {
 	in := r.inputs(m)
 	r.demands = slices.Grow(r.demands, len(parents))
 	r.wanted = slices.Grow(r.wanted, len(parents))
-	var shared *bucket
+	var (
+		shared *bucket
+		base   []byte
+	)
 	for _, p := range parents {
 		err := in.err
 		in.parent = p.msg
 		b := shared
 		if err == nil && b == nil {
-			var base []byte
-			if base, _, err = c.request.build(&in.inputs); err == nil {
+			if base, _, err = c.request.build(base[:0], &in.inputs); err == nil {
 				if c.request.usesParent {
 					b = r.bucket(base, 0)
 				} else {
@@ -155,7 +159,7 @@ func (r *batchRun) collect(at int) {
 func (r *batchRun) bucket(base []byte, n int) *bucket {
 	b := r.byBase[string(base)]
 	if b == nil {
-		b = &bucket{base: base, index: make(map[string]int, n), keys: make([][]byte, 0, n)}
+		b = &bucket{base: bytes.Clone(base), index: make(map[string]int, n), keys: make([][]byte, 0, n)}
 		r.byBase[string(base)] = b
 		r.buckets = append(r.buckets, b)
 	}
@@ -199,7 +203,7 @@ func (r *batchRun) call(b *bucket, chunk int, keys []int) {
 	if err == nil {
 		err = c.batch.sort(reply, len(keys), func(i int, key, row []byte) {
 			at, known := b.index[string(key)]
-			if key == nil {
+			if i >= 0 {
 				at, known = keys[i], true
 			}
 			switch {
@@ -227,7 +231,8 @@ func (r *batchRun) call(b *bucket, chunk int, keys []int) {
 	r.rows.StoreRows(r.contextOf(r.group.members[0]), c.batch.rows, b.base, asked, rows)
 }
 
-// sort takes an answer to n keys apart and yields each row with its key, or with a nil key and its position.
+// sort takes an answer to n keys apart and yields each row with its position or, where that says nothing, with -1 and the
+// row's key, which is valid until yield returns.
 func (b *batch) sort(reply []byte, n int, yield func(i int, key, row []byte)) error {
 	holder, span, err := b.results.read(reply)
 	if err != nil {
@@ -239,27 +244,30 @@ func (b *batch) sort(reply []byte, n int, yield func(i int, key, row []byte)) er
 	if b.match == nil && b.entry == nil {
 		return sortByPosition(&span, n, yield)
 	}
-	var slots [2]wire.Span
+	var (
+		slots [2]wire.Span
+		in    inputs
+		key   []byte
+	)
 	span.Each(func(v wire.Value) bool {
+		var has bool
 		row := v.Raw()
-		var key []byte
 		if b.entry != nil {
 			if err = b.entry.Scan(row, slots[:]); err != nil {
 				return false
 			}
 			keyValue, value := slots[0].Value(), slots[1].Value()
-			key, row = keyValue.Raw(), value.Raw()
+			has = keyValue.IsValid()
+			key, row = keyValue.AppendRaw(key[:0]), value.Raw()
 			if row == nil {
 				row = []byte{}
 			}
 		} else {
-			var ok bool
-			if key, ok = b.match(row); !ok {
-				return true
-			}
+			in.parent = row
+			key, has = b.match(key[:0], &in)
 		}
-		if key != nil {
-			yield(0, key, row)
+		if has {
+			yield(-1, key, row)
 		}
 		return true
 	})
@@ -400,12 +408,13 @@ func appendKeys(dst, base []byte, into protoreflect.FieldDescriptor, keys [][]by
 		}
 		at += n
 	}
-	dst = append(dst, base[:at]...)
+	size := 0
+	for _, key := range keys {
+		size += len(key)
+	}
+	const around = 2 * binary.MaxVarintLen32 // tag and length of a key at the most
+	dst = append(slices.Grow(dst, len(base)+size+len(keys)*around), base[:at]...)
 	if into.IsPacked() {
-		size := 0
-		for _, key := range keys {
-			size += len(key)
-		}
 		dst = protowire.AppendTag(dst, into.Number(), protowire.BytesType)
 		dst = protowire.AppendVarint(dst, uint64(size))
 		for _, key := range keys {

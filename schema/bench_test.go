@@ -54,6 +54,20 @@ func BenchmarkJoin(b *testing.B) {
 	}
 }
 
+// BenchmarkEach is a list of a hundred books whose owners are asked for one by one, all of them different.
+func BenchmarkEach(b *testing.B) {
+	s, c := workload(b)
+	m, _ := library(b).Method("library.v1.Library/GetAuthor")
+	c.answers[m.Name] = encode(b, m, `{"author_id": "author-0001", "name": "Author"}`)
+	op := compile(b, s, `{ books { books { owner { name } } } }`)
+	b.ReportAllocs()
+	for b.Loop() {
+		if r := op.Execute(b.Context(), c, nil); len(r.Errors) > 0 {
+			b.Fatal(r.Errors)
+		}
+	}
+}
+
 // BenchmarkList is the same list without the join.
 func BenchmarkList(b *testing.B) {
 	s, c := workload(b)

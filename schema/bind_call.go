@@ -44,7 +44,7 @@ func (b *binder) call(o *object, fdef *ast.FieldDefinition, dir *ast.Directive, 
 	case o.md != nil && m.Unary():
 		b.warn(fdef.Position, "%s.%s calls %s once for each %s: N+1 calls where a batch method would do", o.def.Name, fdef.Name, m.Name, o.def.Name)
 	}
-	ok = ok && binding.rest(c.request, m.Input)
+	ok = ok && binding.rest(c.request, m.Input) && binding.compile(c.request)
 	if !ok && arg == nil {
 		return nil, row
 	}
@@ -227,33 +227,33 @@ func (b *binder) match(rb *requestBinding, out *batch, into, results protoreflec
 		b.add(v.Position, "the match cannot be bound: %v", err)
 		return false
 	}
-	canonical, err := b.canonical(into)
+	appendKey, err := b.keyWriter(into)
 	if err != nil {
 		b.add(v.Position, "keys of %s cannot be compared: %v", into.Name(), err)
 		return false
 	}
-	out.match = func(row []byte) ([]byte, bool) {
-		value, ok := p.First(row)
+	out.match = func(dst []byte, in *inputs) ([]byte, bool) {
+		value, ok := p.First(in.parent)
 		if !ok {
-			return nil, false
+			return dst, false
 		}
-		key, err := canonical(value)
-		return key, err == nil
+		dst, err := appendKey(dst, value)
+		return dst, err == nil
 	}
 	return true
 }
 
-// canonical returns how a value of a field's type becomes a key, so that equal keys have equal bytes: services may write
+// keyWriter returns how a value of a field's type becomes a key, so that equal keys have equal bytes: services may write
 // the fields of a message in any order.
-func (b *binder) canonical(fd protoreflect.FieldDescriptor) (func(wire.Value) ([]byte, error), error) {
+func (b *binder) keyWriter(fd protoreflect.FieldDescriptor) (func(dst []byte, v wire.Value) ([]byte, error), error) {
 	if fd.Message() == nil {
-		return func(v wire.Value) ([]byte, error) { return v.Raw(), nil }, nil
+		return func(dst []byte, v wire.Value) ([]byte, error) { return v.AppendRaw(dst), nil }, nil
 	}
 	c, err := wire.NewCanonicalizer(fd.Message(), b.parse)
 	if err != nil {
 		return nil, err
 	}
-	return func(v wire.Value) ([]byte, error) { return c.Append(nil, v.Raw()) }, nil
+	return func(dst []byte, v wire.Value) ([]byte, error) { return c.Append(dst, v.Raw()) }, nil
 }
 
 // get binds the method that answers for one of the keys, so that both share the cached rows.

@@ -26,6 +26,21 @@ func (b *requestBinding) request(md protoreflect.MessageDescriptor) *request {
 	return &request{builder: wire.NewBuilder(md, b.parse)}
 }
 
+// compile compiles the template of the fields that a request's steps set.
+func (b *requestBinding) compile(r *request) bool {
+	slots := make([]*wire.Slot, 0, len(r.steps))
+	for _, s := range r.steps {
+		slots = append(slots, s.slot)
+		t, err := r.builder.Template(slots...)
+		if err != nil {
+			b.add(s.pos, "the request cannot be made: %v", err).expect("one value for each field")
+			return false
+		}
+		r.template = t
+	}
+	return true
+}
+
 // fields binds @grpc(input:): an object of request fields.
 func (b *requestBinding) fields(r *request, md protoreflect.MessageDescriptor, prefix string, children ast.ChildValueList) bool {
 	ok := true
@@ -66,7 +81,7 @@ func (b *requestBinding) value(r *request, path string, fd protoreflect.FieldDes
 		if set == nil {
 			return false
 		}
-		r.steps = append(r.steps, step{slot: slot, set: set})
+		r.steps = append(r.steps, step{slot: slot, set: set, pos: v.Position})
 		return true
 	}
 	json, err := constantJSON(nil, v)
@@ -77,8 +92,8 @@ func (b *requestBinding) value(r *request, path string, fd protoreflect.FieldDes
 		b.add(v.Position, "%s does not fit field %s of %s, which is %s: %v", v, fd.Name(), fd.Parent().FullName(), kindWord(fd), err)
 		return false
 	}
-	r.steps = append(r.steps, step{slot: slot, set: func(m *wire.Message, slot *wire.Slot, _ *inputs) (bool, error) {
-		return true, m.SetJSON(slot, json)
+	r.steps = append(r.steps, step{slot: slot, pos: v.Position, set: func(to *wire.Target, _ *inputs) (bool, error) {
+		return true, to.SetJSON(json)
 	}})
 	return true
 }
@@ -113,7 +128,7 @@ func (b *requestBinding) template(r *request, fd protoreflect.FieldDescriptor, v
 		}
 		texts = append(texts, textPart{get: get})
 	}
-	return func(m *wire.Message, slot *wire.Slot, in *inputs) (bool, error) {
+	return func(to *wire.Target, in *inputs) (bool, error) {
 		var out strings.Builder
 		for _, t := range texts {
 			if t.get == nil {
@@ -126,7 +141,7 @@ func (b *requestBinding) template(r *request, fd protoreflect.FieldDescriptor, v
 			}
 			out.WriteString(s)
 		}
-		return true, m.SetText(slot, out.String())
+		return true, to.SetText(out.String())
 	}
 }
 
@@ -196,10 +211,10 @@ func (b *requestBinding) reference(r *request, fd protoreflect.FieldDescriptor, 
 			b.add(pos, "%s is %s, but field %s is %s", ref, kindWord(from), fd.Name(), kindWord(fd)).expect("the same type")
 			return nil
 		}
-		return func(m *wire.Message, slot *wire.Slot, in *inputs) (has bool, err error) {
+		return func(to *wire.Target, in *inputs) (has bool, err error) {
 			p.All(in.parent, func(v wire.Value) bool {
 				has = true
-				err = m.SetValue(slot, v)
+				err = to.SetValue(v)
 				return err == nil
 			})
 			return has, err
@@ -209,12 +224,12 @@ func (b *requestBinding) reference(r *request, fd protoreflect.FieldDescriptor, 
 			return nil
 		}
 		name := ref.root + "." + ref.path
-		return func(m *wire.Message, slot *wire.Slot, in *inputs) (bool, error) {
+		return func(to *wire.Target, in *inputs) (bool, error) {
 			s, ok := in.lookup(in.ctx, name)
 			if !ok {
 				return false, nil
 			}
-			return true, m.SetText(slot, s)
+			return true, to.SetText(s)
 		}
 	}
 }
@@ -320,23 +335,23 @@ func (b *requestBinding) rest(r *request, md protoreflect.MessageDescriptor) boo
 			ok = false
 			continue
 		}
-		r.steps = append(r.steps, step{slot: slot, set: setArgument([]string{arg.Name}, write)})
+		r.steps = append(r.steps, step{slot: slot, set: setArgument([]string{arg.Name}, write), pos: arg.Position})
 	}
 	return ok
 }
 
 // setArgument sets a slot to an argument or to a field below it.
 func setArgument(path []string, write inputWriter) setter {
-	return func(m *wire.Message, slot *wire.Slot, in *inputs) (bool, error) {
+	return func(to *wire.Target, in *inputs) (bool, error) {
 		v := dig(in.args, path)
 		if v == nil {
 			return false, nil
 		}
-		json, err := write(nil, v)
-		if err != nil {
+		var err error
+		if in.json, err = write(in.json[:0], v); err != nil {
 			return false, err
 		}
-		return true, m.SetJSON(slot, json)
+		return true, to.SetJSON(in.json)
 	}
 }
 
@@ -362,22 +377,27 @@ func (b *requestBinding) key(out *batch, builder *wire.Builder, into protoreflec
 				b.add(v.Position, "%s holds many keys, but %s.%s is no list", ref, b.object.def.Name, b.field.Name).expect("[%s]", b.field.Type.Name())
 				return false
 			}
-			canonical, err := b.canonical(into)
+			appendKey, err := b.keyWriter(into)
 			if err != nil {
 				b.add(v.Position, "keys of %s cannot be compared: %v", into.Name(), err)
 				return false
 			}
 			unset := !p.Field().HasPresence() && !out.fan
+			whole := into.Kind() == protoreflect.StringKind || into.Kind() == protoreflect.BytesKind
 			out.keys = func(in *inputs, yield func([]byte)) (err error) {
 				p.All(in.parent, func(v wire.Value) bool {
 					if unset && isEmpty(v) {
 						return true // some services write fields that are not set
 					}
-					var key []byte
-					if key, err = canonical(v); err != nil {
+					if whole { // the parent's own bytes are the key
+						yield(v.Raw())
+						return true
+					}
+					start := len(in.arena)
+					if in.arena, err = appendKey(in.arena, v); err != nil {
 						return false
 					}
-					yield(key)
+					yield(slices.Clip(in.arena[start:]))
 					return true
 				})
 				return err
@@ -402,14 +422,21 @@ func (b *requestBinding) key(out *batch, builder *wire.Builder, into protoreflec
 		}
 	}
 	r.steps[0].needed = true
+	if !b.compile(r) {
+		return false
+	}
 	table := wire.NewTable(into.ContainingMessage(), []protoreflect.FieldDescriptor{into})
 	out.keys = func(in *inputs, yield func([]byte)) error {
-		msg, ok, err := r.build(in)
-		if err != nil || !ok {
+		start := len(in.arena)
+		var (
+			ok  bool
+			err error
+		)
+		if in.arena, ok, err = r.build(in.arena, in); err != nil || !ok {
 			return err
 		}
 		var slots [1]wire.Span
-		if err := table.Scan(msg, slots[:]); err != nil {
+		if err := table.Scan(in.arena[start:], slots[:]); err != nil {
 			return err
 		}
 		slots[0].Each(func(v wire.Value) bool {
@@ -437,10 +464,17 @@ func (b *requestBinding) keyObject(out *batch, into protoreflect.FieldDescriptor
 	for i := range r.steps {
 		r.steps[i].needed = true
 	}
+	if !b.compile(r) {
+		return false
+	}
 	out.keys = func(in *inputs, yield func([]byte)) error {
-		key, ok, err := r.build(in)
-		if ok && err == nil {
-			yield(key)
+		start := len(in.arena)
+		var (
+			ok  bool
+			err error
+		)
+		if in.arena, ok, err = r.build(in.arena, in); ok {
+			yield(slices.Clip(in.arena[start:]))
 		}
 		return err
 	}
@@ -481,17 +515,17 @@ func (b *requestBinding) matchObject(out *batch, into protoreflect.FieldDescript
 			ok = false
 			continue
 		}
-		r.steps = append(r.steps, step{slot: slot, needed: true, set: func(m *wire.Message, slot *wire.Slot, in *inputs) (bool, error) {
+		r.steps = append(r.steps, step{slot: slot, pos: child.Value.Position, needed: true, set: func(to *wire.Target, in *inputs) (bool, error) {
 			v, has := p.First(in.parent)
 			if !has {
 				return false, nil
 			}
-			return true, m.SetValue(slot, v)
+			return true, to.SetValue(v)
 		}})
 	}
-	out.match = func(row []byte) ([]byte, bool) {
-		key, ok, err := r.build(&inputs{parent: row})
+	out.match = func(dst []byte, in *inputs) ([]byte, bool) {
+		key, ok, err := r.build(dst, in)
 		return key, ok && err == nil
 	}
-	return ok && len(r.steps) > 0
+	return ok && len(r.steps) > 0 && b.compile(r)
 }

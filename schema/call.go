@@ -2,6 +2,7 @@ package schema
 
 import (
 	"context"
+	"errors"
 
 	"github.com/vektah/gqlparser/v2/ast"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -23,6 +24,8 @@ type call struct {
 type request struct {
 	builder *wire.Builder
 	steps   []step
+	// template writes the steps' fields.
+	template *wire.Template
 	// usesParent reports that the request depends on the parent object.
 	usesParent bool
 }
@@ -31,39 +34,44 @@ type request struct {
 type step struct {
 	slot *wire.Slot
 	set  setter
+	pos  *ast.Position
 	// needed reports that without a value there is no request; it is so for the parts of a message key.
 	needed bool
 }
 
-// setter sets a slot from the values at hand. It reports false if there is no value to set.
-type setter func(m *wire.Message, slot *wire.Slot, in *inputs) (bool, error)
+// setter assigns a value that it makes of those at hand. It reports false if there is no value to assign.
+type setter func(to *wire.Target, in *inputs) (bool, error)
 
-// inputs are the values that a request can be made of.
+// inputs are the values that a request can be made of. They serve one goroutine.
 type inputs struct {
 	ctx    context.Context //nolint:containedctx // lives for one call of a setter
 	lookup func(ctx context.Context, path string) (string, bool)
 	args   map[string]any
 	parent []byte
+	// json is scratch memory of setters, and arena holds the keys that are made for parents.
+	json, arena []byte
 }
 
-// build makes the request. It reports false if a value is missing that is needed.
-func (r *request) build(in *inputs) ([]byte, bool, error) {
+// errMissing ends a request that lacks a value which is needed.
+var errMissing = errors.New("a value is missing")
+
+// build appends the request to dst. It reports false if a value is missing that is needed.
+func (r *request) build(dst []byte, in *inputs) ([]byte, bool, error) {
 	if len(r.steps) == 0 {
-		return nil, true, nil
+		return dst, true, nil
 	}
-	m := r.builder.New()
-	for i := range r.steps {
+	dst, err := r.template.Append(dst, func(i int, to *wire.Target) error {
 		s := &r.steps[i]
-		has, err := s.set(m, s.slot, in)
-		if err != nil {
-			return nil, false, err
+		has, err := s.set(to, in)
+		if err == nil && !has && s.needed {
+			return errMissing
 		}
-		if !has && s.needed {
-			return nil, false, nil
-		}
+		return err
+	})
+	if errors.Is(err, errMissing) {
+		return dst, false, nil
 	}
-	req, err := m.Append(nil)
-	return req, true, err
+	return dst, err == nil, err
 }
 
 // batch is how one call answers for many keys.
@@ -76,8 +84,9 @@ type batch struct {
 	// results reads the rows of the answer; entry the key and the value of a map's.
 	results reading
 	entry   *wire.Table
-	// match reads a row's key; nil if rows are matched by position, or by map key if entry is set.
-	match func(row []byte) (key []byte, ok bool)
+	// match appends the key of the row that is the inputs' parent; nil if rows are matched by position, or by map key if
+	// entry is set.
+	match func(dst []byte, in *inputs) (key []byte, ok bool)
 	// many reports that there may be many rows for a key, all of which make up the list.
 	many bool
 	// uncached keeps the rows out of the row cache, which knows the method and the keys but not the path of the results.

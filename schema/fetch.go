@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"bytes"
 	"errors"
 
 	"github.com/portico-bff/portico/upstream/wire"
@@ -32,11 +33,12 @@ func (e *execution) fetchMember(g *group, m member) error {
 		requests [][]byte
 		index    = map[string]int{}
 		of       = make([]int, len(parents))
+		req      []byte
 	)
 	for i, p := range parents {
 		in.parent = p.msg
-		req, _, err := g.call.request.build(&in.inputs)
-		if err != nil {
+		var err error
+		if req, _, err = g.call.request.build(req[:0], &in.inputs); err != nil {
 			of[i] = -1
 			p.joins[m.field.join] = &result{err: requestFailure(err)}
 			continue
@@ -45,7 +47,7 @@ func (e *execution) fetchMember(g *group, m member) error {
 		if !ok {
 			at = len(requests)
 			index[string(req)] = at
-			requests = append(requests, req)
+			requests = append(requests, bytes.Clone(req))
 		}
 		of[i] = at
 	}

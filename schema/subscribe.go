@@ -51,7 +51,7 @@ func (o *Operation) Subscribe(ctx context.Context, caller upstream.Caller, varia
 		return nil, Errors{{Message: err.Error(), Locations: f.locations}}
 	}
 	in := inputs{ctx: ctx, lookup: o.schema.options.Lookup, args: args}
-	req, _, err := f.field.call.request.build(&in)
+	req, _, err := f.field.call.request.build(nil, &in)
 	if err != nil {
 		return nil, Errors{{Message: err.Error(), Locations: f.locations}}
 	}
