@@ -187,6 +187,20 @@
 // Other calls end PERMISSION_DENIED before anything is dialled, and the error has the
 // entry to add. Without an Egress clients may call anything whose identity is pinned.
 //
+// How often a server may be called:
+//
+//	kind: RateLimit
+//	name: callers
+//	rules:                              # from and to as above; every call, if absent
+//	- to: [{operation: {paths: [/shop.orders.v1.OrderService/*]}}]
+//	  tokenBucket: {maxTokens: 100, tokensPerFill: 50, fillInterval: 1s}   # Envoy's words
+//
+// Each caller has a bucket of its own for each method, by the first rule of the
+// document that matches; of several documents all must have a token. A call without
+// one ends RESOURCE_EXHAUSTED, and grpc-retry-pushback-ms says when there will be one.
+// Buckets are each process's own, and last over reloads. They are ten thousand at
+// most: when more callers are under way, the newest of a rule share one.
+//
 // PeerAuthentication is taken with mtls.mode STRICT, which is what there is.
 //
 // # Calls

@@ -21,6 +21,9 @@ const (
 	// DryRunDiffers: a policy in dry run (Policy) would have decided otherwise.
 	// Method and Peer are set.
 	DryRunDiffers EventKind = "dry_run_differs"
+	// CallLimited: a server refused a call because its caller had made too many.
+	// Method, Peer and Policy (the RateLimit) are set.
+	CallLimited EventKind = "call_limited"
 	// CallExpired: a server refused a call over a connection one of whose
 	// certificates has ended. Method and Peer are set.
 	CallExpired EventKind = "call_expired"
@@ -101,6 +104,8 @@ type Stats struct {
 	Allowed uint64 `json:"allowed"`
 	Denied  uint64 `json:"denied"`
 	Expired uint64 `json:"expired"`
+	// Limited counts allowed calls that a RateLimit refused.
+	Limited uint64 `json:"limited"`
 	// DryRunDiffers counts decisions that a policy in dry run would change.
 	DryRunDiffers uint64 `json:"dry_run_differs"`
 	// Rotated counts streams that ended with their connection's certificate,
@@ -135,7 +140,7 @@ type counters struct {
 	calls, attempts, ejections                 atomic.Uint64
 	retries, hedges, retriesRefused            atomic.Uint64
 	faults, mirrors, mirrorsDropped            atomic.Uint64
-	egressDenied                               atomic.Uint64
+	egressDenied, limited                      atomic.Uint64
 	allowed, denied, dryRunDiffers             atomic.Uint64
 	overflows                                  atomic.Uint64
 	expired, rotated, panics                   atomic.Uint64
@@ -153,6 +158,7 @@ func (m *Mesh) Stats() Stats {
 		Overflows:    c.overflows.Load(),
 		EgressDenied: c.egressDenied.Load(), Ejections: c.ejections.Load(),
 		Allowed: c.allowed.Load(), Denied: c.denied.Load(), DryRunDiffers: c.dryRunDiffers.Load(), Expired: c.expired.Load(),
+		Limited: c.limited.Load(),
 		Rotated: c.rotated.Load(), Panics: c.panics.Load(),
 		PolicyLoads: c.policyLoads.Load(), PolicyErrors: c.policyErrors.Load(), DiscoveryErrors: c.discoveryErrors.Load(),
 	}

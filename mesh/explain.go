@@ -41,6 +41,8 @@ type Explanation struct {
 	// DryRun is a policy in dry run that would have answered otherwise.
 	DryRun string
 
+	// RateLimits bound how often the caller may call the method.
+	RateLimits []RateLimitExplanation
 	// Egress is the document that lets the caller call the target, and EgressDenied
 	// why none does. Both are "" where the policy has no Egress, or the query no
 	// caller.
@@ -77,6 +79,14 @@ type Explanation struct {
 	RetryRatio, MinRetriesPerSecond float64
 }
 
+// RateLimitExplanation is the bucket of one caller and one method by one RateLimit:
+// Burst calls at once, and one more every so often.
+type RateLimitExplanation struct {
+	Name  string
+	Burst int
+	Every time.Duration
+}
+
 // SubsetShare is one part of a split: a subset ("" for all endpoints) and its weight,
 // which counts in proportion to the others.
 type SubsetShare struct {
@@ -91,6 +101,10 @@ func (p *Policy) Explain(q Query) Explanation {
 		ctx := metadata.NewIncomingContext(context.Background(), q.Metadata)
 		caller := authz.Principal{TrustDomain: q.Caller.TrustDomain().Name(), Path: q.Caller.Path()}
 		decision := p.matcher.Decide(ctx, caller, q.Method)
+		p.rateRules(caller, q.Method, func(limit *policy.RateLimit, rule *policy.RateRule) bool {
+			e.RateLimits = append(e.RateLimits, RateLimitExplanation{Name: limit.Name, Burst: rule.Limit.Burst, Every: rule.Limit.Every})
+			return true
+		})
 		e.Allowed, e.Policy, e.Rule, e.DryRun = decision.Allowed, decision.Policy, decision.Rule, decision.DryRun
 	}
 	if q.Target == "" {
@@ -153,6 +167,9 @@ func (e Explanation) String() string {
 		if e.DryRun != "" {
 			fmt.Fprintf(&b, "  Authorization %q in dry run would decide otherwise\n", e.DryRun)
 		}
+	}
+	for _, limit := range e.RateLimits {
+		fmt.Fprintf(&b, "  rate: %d at once, and one every %v (RateLimit %q)\n", limit.Burst, limit.Every, limit.Name)
 	}
 	if e.Query.Target == "" {
 		return b.String()

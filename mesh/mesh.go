@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/portico-bff/portico/mesh/internal/authz"
+	"github.com/portico-bff/portico/mesh/internal/rate"
 )
 
 // Options configures a [Mesh]. Only Identity is required.
@@ -81,6 +82,7 @@ type Mesh struct {
 
 	policy atomic.Pointer[Policy]
 	lives  lives
+	rates  rate.Limiter
 	counts counters
 
 	mu       sync.Mutex // guards channels

@@ -164,7 +164,8 @@ func (m *Mesh) admit(ctx context.Context, method string) (time.Time, error) {
 		return time.Time{}, errRotated()
 	}
 	caller := authz.Principal{TrustDomain: info.SPIFFEID.Host, Path: info.SPIFFEID.Path}
-	decision := m.policy.Load().matcher.Decide(ctx, caller, method)
+	inForce := m.policy.Load()
+	decision := inForce.matcher.Decide(ctx, caller, method)
 	if decision.DryRun != "" {
 		m.counts.dryRunDiffers.Add(1)
 		m.onEvent(Event{Kind: DryRunDiffers, Method: method, Peer: peerID(&info), Policy: decision.DryRun})
@@ -175,6 +176,9 @@ func (m *Mesh) admit(ctx context.Context, method string) (time.Time, error) {
 		return time.Time{}, status.Error(codes.PermissionDenied, "no rule of the mesh policy allows this call")
 	}
 	m.counts.allowed.Add(1)
+	if err := m.limited(ctx, inForce, &info, caller, method); err != nil {
+		return time.Time{}, err
+	}
 	return expiry, nil
 }
 

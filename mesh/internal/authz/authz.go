@@ -225,7 +225,12 @@ func (m *Matcher) first(ctx context.Context, rules []rule, caller Principal, met
 }
 
 func (m *Matcher) match(ctx context.Context, r *rule, caller Principal, method string) bool {
-	return matchFrom(r.From, caller) && matchTo(r.To, method) && m.matchWhen(ctx, r.When)
+	return r.Covers(caller, method) && m.matchWhen(ctx, r.When)
+}
+
+// Covers says whether the rule's From and To match.
+func (r *Rule) Covers(caller Principal, method string) bool {
+	return matchFrom(r.From, caller) && matchTo(r.To, method)
 }
 
 func matchFrom(sources []Source, caller Principal) bool {

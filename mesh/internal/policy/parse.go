@@ -52,7 +52,7 @@ func (r *reader) document(n ast.Node, p *Policy, names map[string]bool) {
 	kind := ""
 	for _, pair := range pairs {
 		if pair.Key.GetToken().Value == "kind" {
-			kind, ok = r.word(pair.Value, "kind", "Authorization", "Destination", "Egress", "PeerAuthentication", "Route")
+			kind, ok = r.word(pair.Value, "kind", "Authorization", "Destination", "Egress", "PeerAuthentication", "RateLimit", "Route")
 			if !ok {
 				return
 			}
@@ -60,7 +60,7 @@ func (r *reader) document(n ast.Node, p *Policy, names map[string]bool) {
 	}
 	switch kind {
 	case "":
-		r.fail(place(n), `document: "kind" is missing, want "Authorization", "Destination", "Egress", "PeerAuthentication" or "Route"`)
+		r.fail(place(n), `document: "kind" is missing, want "Authorization", "Destination", "Egress", "PeerAuthentication", "RateLimit" or "Route"`)
 	case "Authorization":
 		r.authorization(n, p, names)
 	case "Destination":
@@ -69,6 +69,8 @@ func (r *reader) document(n ast.Node, p *Policy, names map[string]bool) {
 		r.egress(n, p, names)
 	case "PeerAuthentication":
 		r.peerAuthentication(n)
+	case "RateLimit":
+		r.rateLimit(n, p, names)
 	case "Route":
 		r.route(n, p, names)
 	}
@@ -119,20 +121,8 @@ func (r *reader) authorization(n ast.Node, p *Policy, names map[string]bool) {
 func (r *reader) rule(n ast.Node) authz.Rule {
 	var rule authz.Rule
 	r.mapping(n, "rule",
-		key{name: "from", read: func(n ast.Node) {
-			r.each(n, "from", func(n ast.Node) {
-				r.mapping(n, "from", key{name: "source", must: true, read: func(n ast.Node) {
-					rule.From = append(rule.From, r.source(n))
-				}})
-			})
-		}},
-		key{name: "to", read: func(n ast.Node) {
-			r.each(n, "to", func(n ast.Node) {
-				r.mapping(n, "to", key{name: "operation", must: true, read: func(n ast.Node) {
-					rule.To = append(rule.To, r.operation(n))
-				}})
-			})
-		}},
+		r.from(&rule),
+		r.to(&rule),
 		key{name: "when", read: func(n ast.Node) {
 			r.each(n, "when", func(n ast.Node) { rule.When = append(rule.When, r.condition(n)...) })
 		}})
@@ -140,6 +130,27 @@ func (r *reader) rule(n ast.Node) authz.Rule {
 		r.fail(place(n), `rule: it matches everything; say so with from: [{source: {principals: ["*"]}}]`)
 	}
 	return rule
+}
+
+// from and to are the keys of a rule's callers and methods.
+func (r *reader) from(rule *authz.Rule) key {
+	return key{name: "from", read: func(n ast.Node) {
+		r.each(n, "from", func(n ast.Node) {
+			r.mapping(n, "from", key{name: "source", must: true, read: func(n ast.Node) {
+				rule.From = append(rule.From, r.source(n))
+			}})
+		})
+	}}
+}
+
+func (r *reader) to(rule *authz.Rule) key {
+	return key{name: "to", read: func(n ast.Node) {
+		r.each(n, "to", func(n ast.Node) {
+			r.mapping(n, "to", key{name: "operation", must: true, read: func(n ast.Node) {
+				rule.To = append(rule.To, r.operation(n))
+			}})
+		})
+	}}
 }
 
 func (r *reader) source(n ast.Node) authz.Source {

@@ -23,6 +23,7 @@ type Policy struct {
 	Destinations   []Destination
 	Routes         []Route
 	Egresses       []Egress
+	RateLimits     []RateLimit
 }
 
 // Destination says how one service is reached.

@@ -1,0 +1,59 @@
+package mesh
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/portico-bff/portico/mesh/internal/authz"
+	"github.com/portico-bff/portico/mesh/internal/policy"
+	"github.com/portico-bff/portico/mesh/internal/rate"
+)
+
+// rateRules returns the rule of each RateLimit that a call meets, the first that
+// matches, to yield.
+func (p *Policy) rateRules(caller authz.Principal, method string, yield func(*policy.RateLimit, *policy.RateRule) bool) {
+	for i := range p.file.RateLimits {
+		limit := &p.file.RateLimits[i]
+		for j := range limit.Rules {
+			if !limit.Rules[j].Who.Covers(caller, method) {
+				continue
+			}
+			if !yield(limit, &limit.Rules[j]) {
+				return
+			}
+			break
+		}
+	}
+}
+
+// limited refuses a call whose caller has made too many of late, and tells when the
+// next may come.
+func (m *Mesh) limited(ctx context.Context, p *Policy, info *credentials.TLSInfo, caller authz.Principal, method string) error {
+	if len(p.file.RateLimits) == 0 {
+		return nil
+	}
+	now := time.Now()
+	var refusal error
+	p.rateRules(caller, method, func(limit *policy.RateLimit, rule *policy.RateRule) bool {
+		key := rate.Key{Rule: rule.ID, TrustDomain: caller.TrustDomain, Path: caller.Path, Method: method}
+		wait, ok := m.rates.Take(key, rule.Limit, now)
+		if ok {
+			return true
+		}
+		m.counts.limited.Add(1)
+		m.onEvent(Event{Kind: CallLimited, Method: method, Peer: peerID(info), Policy: limit.Name})
+		ms := (wait + time.Millisecond - 1) / time.Millisecond
+		// Without a transport, in tests of the interceptor, there is nobody to tell.
+		_ = grpc.SetTrailer(ctx, metadata.Pairs("grpc-retry-pushback-ms", strconv.FormatInt(int64(ms), 10)))
+		refusal = status.Error(codes.ResourceExhausted, "the mesh policy allows this caller no more calls of this method for now")
+		return false
+	})
+	return refusal
+}
