@@ -308,8 +308,8 @@ func TestMaxRequestsPerConnection(t *testing.T) {
 	})
 }
 
-// So many endpoints are connected to, the nearest first, and always the same; a
-// change of the policy holds at once.
+// So many endpoints are connected to, one of each kind and then the nearest; a change
+// of the policy holds at once.
 func TestMaxConnections(t *testing.T) {
 	t.Parallel()
 	ca := newCA(t, "shop.test", time.Hour)
@@ -319,7 +319,9 @@ func TestMaxConnections(t *testing.T) {
 		writeFile(t, file, fmt.Sprintf("kind: Destination\nhost: orders\nidentities: [%s]\ntrafficPolicy: {connectionPool: {tcp: {maxConnections: %d}}}\n", orders, connections))
 	}
 	write(3)
-	services := always(zoned())
+	endpoints := zoned()
+	endpoints[3].Labels = map[string]string{"version": "v2"} // which must not be left out
+	services := always(endpoints)
 	client := join(t, ca, "portico", mesh.Options{Discovery: services, PolicyFile: file, Zone: "north/1"})
 	conn := connect(t, client, &f.network, "mesh:///orders")
 	try := func() error {
@@ -344,11 +346,11 @@ func TestMaxConnections(t *testing.T) {
 		}
 		t.Errorf("connected to %q, want %q", got, want)
 	}
-	connected("a:1 b:1 c:1")
+	connected("a:1 b:1 d:1")
 	write(4)
 	connected("a:1 b:1 c:1 d:1")
-	write(2)
-	connected("a:1 b:1")
+	write(3)
+	connected("a:1 b:1 d:1")
 }
 
 // always is a Discovery that always says the same.

@@ -72,7 +72,7 @@ func TestFileDiscovery(t *testing.T) {
 		updates := watch(t, mesh.FileDiscovery(file), "orders")
 		expect(t, updates, mesh.Endpoint{Address: "10.0.0.1:7000", Zone: "north/1", Labels: map[string]string{"version": "v1"}}, mesh.Endpoint{Address: "unix:/run/orders"})
 		for text, want := range map[string]string{
-			"services: {orders: [{adress: a}]}":    "adress",
+			"services: {orders: [{place: a}]}":     "place",
 			"services: {orders: [{address: a}]}":   `services.orders[0]: address "a", want host:port`,
 			"services: {payments: []}":             `no service "orders"`,
 			"services: [":                          "endpoints.yaml",

@@ -259,8 +259,8 @@
 // An attempt beyond http2MaxRequests waits, in order, until its deadline; one beyond
 // http1MaxPendingRequests, or for which each endpoint has maxConcurrentStreams, fails
 // UNAVAILABLE at once and is not tried again ([Stats].Overflows). With maxConnections,
-// a client connects to so many endpoints, nearest first and otherwise by chance, and
-// keeps to them; there is one connection to each. One that has had
+// a client connects to so many endpoints, one of every set of labels, then the nearest,
+// otherwise by chance, and keeps to them; there is one connection to each. One that has had
 // maxRequestsPerConnection is replaced without losing a call: the next is made first.
 //
 // An endpoint that fails with UNAVAILABLE

@@ -40,6 +40,8 @@ func (ch *channel) full(why string) error {
 // reachable returns the endpoints that the channel connects to: all, or as many as
 // maxConnections says, the nearest first. Which of them is chance, but each channel
 // keeps to its choice (rendezvous hashing), and the choices of all processes spread.
+// As far as there is room, every set of labels is among them, so that no subset is
+// left without endpoints.
 func (ch *channel) reachable(endpoints []resolver.Endpoint) []resolver.Endpoint {
 	destination := &ch.plan().destination
 	limit := destination.Pool.MaxConnections
@@ -48,6 +50,7 @@ func (ch *channel) reachable(endpoints []resolver.Endpoint) []resolver.Endpoint 
 	}
 	type ranked struct {
 		endpoint resolver.Endpoint
+		repeated int // 1 if one with the same labels comes before
 		tier     int
 		rank     uint64
 	}
@@ -59,9 +62,19 @@ func (ch *channel) reachable(endpoints []resolver.Endpoint) []resolver.Endpoint 
 			rank:     picker.Mix(picker.Hash(address(e)) ^ ch.seed),
 		}
 	}
-	slices.SortFunc(list, func(a, b ranked) int {
-		return cmp.Or(cmp.Compare(a.tier, b.tier), cmp.Compare(a.rank, b.rank))
-	})
+	order := func(a, b ranked) int {
+		return cmp.Or(cmp.Compare(a.repeated, b.repeated), cmp.Compare(a.tier, b.tier), cmp.Compare(a.rank, b.rank))
+	}
+	slices.SortFunc(list, order)
+	seen := map[string]bool{}
+	for i := range list {
+		labels := fmt.Sprint(list[i].endpoint.Attributes.Value(labelsKey{})) // in the order of keys
+		if seen[labels] {
+			list[i].repeated = 1
+		}
+		seen[labels] = true
+	}
+	slices.SortFunc(list, order)
 	chosen := make([]resolver.Endpoint, limit)
 	for i := range chosen {
 		chosen[i] = list[i].endpoint

@@ -47,22 +47,26 @@ func (p *lbPicker) within(subset *policy.Subset) balancer.Picker {
 // narrow makes the picker among the endpoints of a subset. If none is connected, it
 // is that of one that soon may be, or else of one that could not.
 func (p *lbPicker) narrow(subset *policy.Subset) balancer.Picker {
-	var ready []member
+	var covered []member
 	var waiting, failing balancer.Picker
+	ready := false
 	for _, m := range p.members {
-		switch {
-		case !subset.Covers(m.labels):
-		case m.state == connectivity.Ready:
-			ready = append(ready, m)
-		case m.state == connectivity.TransientFailure:
+		if !subset.Covers(m.labels) {
+			continue
+		}
+		covered = append(covered, m) // connected or not: they count for the health of a zone
+		switch m.state {
+		case connectivity.Ready:
+			ready = true
+		case connectivity.TransientFailure:
 			failing = m.picker
 		default:
 			waiting = m.picker
 		}
 	}
 	switch {
-	case len(ready) > 0:
-		return newPicker(p.channel, ready)
+	case ready:
+		return newPicker(p.channel, covered)
 	case waiting != nil:
 		return waiting
 	case failing != nil:

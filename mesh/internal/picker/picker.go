@@ -307,7 +307,7 @@ func (p *picking) inTurn(t *tier) (Choice, bool) {
 
 // turn returns whose turn it is.
 func (t *tier) turn() int {
-	return t.ready[t.next.Add(1)%uint32(len(t.ready))] //nolint:gosec // a few thousand hosts
+	return t.ready[t.next.Add(1)%uint32(len(t.ready))]
 }
 
 // search is for when the chosen tier gave no host that will do: any host in use,
@@ -321,8 +321,8 @@ func (p *picking) search(first int) (Choice, bool) {
 			t = p.tiers[i-1]
 		}
 		start := t.next.Add(1)
-		for j := range uint32(len(t.ready)) { //nolint:gosec // as above
-			at := t.ready[(start+j)%uint32(len(t.ready))] //nolint:gosec // as above
+		for j := range uint32(len(t.ready)) {
+			at := t.ready[(start+j)%uint32(len(t.ready))]
 			host := p.members[at].Host
 			if ok, probe := p.try(at); ok {
 				return Choice{Index: at, Host: host, Probe: probe}, true

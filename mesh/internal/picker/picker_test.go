@@ -11,7 +11,7 @@ import (
 	"github.com/portico-bff/portico/mesh/internal/picker"
 )
 
-var algorithms = []picker.Algorithm{ //nolint:gochecknoglobals // a constant
+var algorithms = []picker.Algorithm{
 	picker.RoundRobin, picker.LeastRequest, picker.Random, picker.PeakEWMA, picker.ConsistentHash,
 }
 

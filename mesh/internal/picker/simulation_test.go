@@ -30,7 +30,11 @@ type endings []ending
 func (e endings) Len() int           { return len(e) }
 func (e endings) Less(i, j int) bool { return e[i].at.Before(e[j].at) }
 func (e endings) Swap(i, j int)      { e[i], e[j] = e[j], e[i] }
-func (e *endings) Push(x any)        { *e = append(*e, x.(ending)) } //nolint:forcetypeassert // ours
+func (e *endings) Push(x any) {
+	if last, ok := x.(ending); ok {
+		*e = append(*e, last)
+	}
+}
 func (e *endings) Pop() any {
 	last := (*e)[len(*e)-1]
 	*e = (*e)[:len(*e)-1]
