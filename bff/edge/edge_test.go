@@ -378,6 +378,16 @@ func TestCrossOrigin(t *testing.T) {
 	}
 }
 
+// Pages of other origins may read what the configuration lists, and what we send ourselves.
+func TestExposedHeaders(t *testing.T) {
+	t.Parallel()
+	cfg := edge.Config{CORS: &edge.CORS{Origins: []string{"https://app.test"}, Expose: []string{"X-Region"}}}
+	r := behind(cfg, stub{}, ok).do(t, "GET /x", "", "Origin", "https://app.test")
+	if got := r.Header.Get("Access-Control-Expose-Headers"); !strings.Contains(got, "X-Region") || !strings.Contains(got, "Retry-After") {
+		t.Errorf("exposed are %q", got)
+	}
+}
+
 func TestValidate(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

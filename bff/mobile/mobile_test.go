@@ -20,6 +20,7 @@ import (
 
 	"github.com/portico-bff/portico/bff/config/mistake"
 	"github.com/portico-bff/portico/bff/mobile"
+	"github.com/portico-bff/portico/bff/translate"
 	catalogv1 "github.com/portico-bff/portico/protos/gen/shop/catalog/v1"
 	"github.com/portico-bff/portico/upstream"
 )
@@ -106,7 +107,7 @@ func TestMethods(t *testing.T) {
 
 func TestMistakes(t *testing.T) {
 	t.Parallel()
-	_, err := mobile.New(mobile.Config{Services: []string{"shop.catalog.v1.CatalogService", "shop.orders.v1.OrdersService", "shop.catalog.v1.CatalogService"}},
+	_, err := mobile.New(mobile.Config{Services: []string{"shop.catalog.v1.CatalogService", "shop.orders.v1.OrdersService", "shop.catalog.v1.CatalogService"}, StreamLimits: translate.StreamLimits{Ping: -1}},
 		mobile.Options{
 			Descriptors: shop(t),
 			Operations: []mobile.Operation{
@@ -122,6 +123,7 @@ func TestMistakes(t *testing.T) {
 	want := []string{
 		`services.1: unknown service "shop.orders.v1.OrdersService", did you mean "shop.orders.v1.OrderService"?`,
 		`services.2: service "shop.catalog.v1.CatalogService" is listed twice`,
+		`stream_limits.ping: ping is negative, expected a positive value, or none for the default`,
 		`operation vars: the path /v1/vars/{nope} has a variable that the operation does not declare: "nope", did you mean "node"?`,
 		`operation home: path template "/v1/{x": column 6: a variable is not closed`,
 		`shop.catalog.v1.CatalogService/ListProducts (GET /v1/products, declared at shop/catalog/v1/catalog.proto:21) and operation products (GET /v1/products) match the same requests`,

@@ -16,10 +16,11 @@ func TestDeadline(t *testing.T) {
 	var left time.Duration
 	rt := router(t, library(t), stub{invoke: func(ctx context.Context, _ *upstream.Method, _ []byte) (upstream.Reply, error) {
 		left = 0
-		if at, ok := ctx.Deadline(); ok {
+		at, bounded := ctx.Deadline()
+		if bounded {
 			left = time.Until(at)
 		}
-		if left > 0 && left < time.Second {
+		if bounded && left < time.Second {
 			<-ctx.Done()
 			return upstream.Reply{}, status.FromContextError(ctx.Err()).Err()
 		}
@@ -41,6 +42,22 @@ func TestDeadline(t *testing.T) {
 		{"Request-Timeout", "-1", 400, 0},
 		{"Request-Timeout", "NaN", 400, 0},
 		{"Request-Timeout", "5s", 400, 0},
+		{"Request-Timeout", "", 400, 0},
+		{"Request-Timeout", ".", 400, 0},
+		{"Request-Timeout", "1e3", 400, 0},
+		{"Request-Timeout", "+5", 400, 0},
+		{"Request-Timeout", " 5", 400, 0},
+		{"Request-Timeout", "0x1p4", 400, 0},
+		{"Request-Timeout", "Inf", 400, 0},
+		{"Request-Timeout", "5, 6", 400, 0},
+		{"Request-Timeout", "99999999999999999999", 200, 1e8 * time.Second},
+		{"Grpc-Timeout", "0m", 504, 0},
+		{"Grpc-Timeout", "", 400, 0},
+		{"Grpc-Timeout", "-5S", 400, 0},
+		{"Grpc-Timeout", "+5S", 400, 0},
+		{"Grpc-Timeout", "1.5S", 400, 0},
+		{"Grpc-Timeout", "5s", 400, 0},
+		{"Grpc-Timeout", "5 S", 400, 0},
 		{"Grpc-Timeout", "5", 400, 0},
 		{"Grpc-Timeout", "S", 400, 0},
 		{"Grpc-Timeout", "5x", 400, 0},
@@ -53,6 +70,23 @@ func TestDeadline(t *testing.T) {
 		}
 		if test.status != http.StatusBadRequest && (left > test.want || left < test.want-5*time.Second) {
 			t.Errorf("%s %s: %v are left, want %v", test.name, test.value, left, test.want)
+		}
+	}
+	for _, test := range []struct {
+		header []string
+		status int
+		want   time.Duration
+	}{
+		{[]string{"Request-Timeout", "9", "Grpc-Timeout", "5S"}, 200, 5 * time.Second},
+		{[]string{"Request-Timeout", "5", "Grpc-Timeout", "9S"}, 200, 5 * time.Second},
+		{[]string{"Request-Timeout", "5", "Grpc-Timeout", "junk"}, 400, 0},
+		{[]string{"Request-Timeout", "5", "Request-Timeout", "6"}, 400, 0},
+		{[]string{"Grpc-Timeout", "5S", "Grpc-Timeout", "5S"}, 400, 0},
+	} {
+		left = 0
+		r := do(t, rt, "GET /v1/books/1", "", test.header...)
+		if r.StatusCode != test.status || left > test.want || left < test.want-2*time.Second {
+			t.Errorf("%v: status %d, %v are left", test.header, r.StatusCode, left)
 		}
 	}
 }
