@@ -105,7 +105,7 @@ func TestSplit(t *testing.T) {
 				t.Fatalf("canary: %q, %v", got, err)
 			}
 		}
-		const calls = 4000
+		const calls = 2000
 		seen := map[string]float64{}
 		for range calls {
 			got, err := call(t.Context(), conn, echoMethod, "x")
