@@ -11,7 +11,7 @@ import (
 
 // shares picks many times and returns the part of each host, in percent.
 func shares(s *picker.Set, c picker.Config, n int, r picker.Request) []int {
-	const picks = 20_000
+	const picks = 5_000
 	counts := make([]int, n)
 	for range picks {
 		if choice, ok := s.Pick(&c, r); ok {

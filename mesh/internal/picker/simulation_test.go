@@ -89,7 +89,7 @@ func TestSlowHostHasASmallShare(t *testing.T) {
 	t.Parallel()
 	servers := []server{{takes: 5 * ms}, {takes: 5 * ms}, {takes: 50 * ms}, {takes: 5 * ms}, {takes: 5 * ms}}
 	for _, rate := range []int{100, 1000, 5000} {
-		got := simulate(picker.PeakEWMA, servers, rate, time.Minute)
+		got := simulate(picker.PeakEWMA, servers, rate, time.Duration(30_000/rate)*time.Second)
 		t.Logf("%d a second: %.2f", rate, got)
 		if got[2] == 0 || got[2] > 4 {
 			t.Errorf("at %d a second the slow host has %.2f%%, want a tenth of the others' share or less, and not none", rate, got[2])
@@ -108,13 +108,13 @@ func TestFastFailingHostHasNoShare(t *testing.T) {
 	t.Parallel()
 	servers := []server{{takes: 20 * ms}, {takes: 20 * ms}, {takes: ms / 10, fails: true}, {takes: 20 * ms}, {takes: 20 * ms}}
 	for _, rate := range []int{50, 1000, 5000} {
-		if got := simulate(picker.PeakEWMA, servers, rate, 2*time.Minute); got[2] == 0 || got[2] >= 1 {
+		if got := simulate(picker.PeakEWMA, servers, rate, time.Duration(60_000/rate)*time.Second); got[2] == 0 || got[2] >= 1 {
 			t.Errorf("at %d a second the failing host has %.2f%%, want less than 1%%, and not none", rate, got[2])
 		} else {
 			t.Logf("%d a second: %.2f", rate, got)
 		}
 	}
-	if got := simulate(picker.LeastRequest, servers, 5000, time.Minute); got[2] < 20 {
+	if got := simulate(picker.LeastRequest, servers, 5000, 5*time.Second); got[2] < 20 {
 		t.Errorf("least request: %.2f, and this test shows nothing", got)
 	}
 }
