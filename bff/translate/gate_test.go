@@ -3,6 +3,7 @@ package translate_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -60,10 +61,10 @@ func greeting(nobody bool) stub {
 			}
 			for {
 				m, err := c.recv()
-				if err != nil {
+				if errors.Is(err, io.EOF) {
 					return nil
 				}
-				if err := c.send(m); err != nil {
+				if err := errors.Join(err, c.send(m)); err != nil {
 					return err
 				}
 			}

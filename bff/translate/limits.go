@@ -39,9 +39,15 @@ func (l StreamLimits) Validate() error {
 		key   string
 		value int64
 	}{
-		{"heartbeat", int64(l.Heartbeat)}, {"write", int64(l.Write)}, {"ping", int64(l.Ping)}, {"idle", int64(l.Idle)},
-		{"lifetime", int64(l.Lifetime)}, {"init_timeout", int64(l.InitTimeout)}, {"message", int64(l.Message)},
-		{"burst", int64(l.Burst)}, {"connections", int64(l.Connections)},
+		{"heartbeat", int64(l.Heartbeat)},
+		{"write", int64(l.Write)},
+		{"ping", int64(l.Ping)},
+		{"idle", int64(l.Idle)},
+		{"lifetime", int64(l.Lifetime)},
+		{"init_timeout", int64(l.InitTimeout)},
+		{"message", int64(l.Message)},
+		{"burst", int64(l.Burst)},
+		{"connections", int64(l.Connections)},
 	} {
 		if v.value < 0 {
 			errs = append(errs, &mistake.Mistake{Path: []string{v.key}, What: v.key + " is negative", Expected: "a positive value, or none for the default"})

@@ -87,7 +87,10 @@ func TestSocketMessageSize(t *testing.T) {
 		size  int
 		ok    bool
 	}{
-		{100, 50, true}, {100, 150, false}, {0, 60 << 10, true}, {0, 70 << 10, false},
+		{100, 50, true},
+		{100, 150, false},
+		{0, 60 << 10, true},
+		{0, 70 << 10, false},
 		{1 << 20, 70 << 10, false}, // never more than a body
 	} {
 		conn := dial(t, limited(t, echoStream(nil), translate.StreamLimits{Message: test.limit}), "/v1/books/moby:chat")
