@@ -35,6 +35,7 @@ func (e *endings) Push(x any) {
 		*e = append(*e, last)
 	}
 }
+
 func (e *endings) Pop() any {
 	last := (*e)[len(*e)-1]
 	*e = (*e)[:len(*e)-1]
