@@ -26,12 +26,11 @@ func (s *Server) serveHTTP(cfg *config.Config, ext Extensions, tracer trace.Trac
 // router puts the doors behind the edge's middleware: the GraphQL door at its path and below, and REST everywhere
 // else.
 func (s *Server) router(cfg *config.Config, ext Extensions, tracer trace.TracerProvider) http.Handler {
-	r := chi.NewRouter()
 	path := ""
 	if s.parts.web != nil {
 		path = s.parts.web.Path()
 	}
-	r.Use(edge.Chain(cfg.LimitsHTTP, edge.Options{
+	middleware := edge.Chain(cfg.LimitsHTTP, edge.Options{
 		Core: s.parts.core, Logger: s.logger, Metrics: s.metrics, Tracer: tracer,
 		Door: func(r *http.Request) request.Door {
 			// As chi does, by the path before decoding: an encoded slash does not separate.
@@ -46,8 +45,8 @@ func (s *Server) router(cfg *config.Config, ext Extensions, tracer trace.TracerP
 			}
 			return s.parts.mobile != nil && s.parts.mobile.TakesToken(r)
 		},
-	})...)
-	r.Use(slices.Clone(ext.Middleware)...)
+	})
+	r := chi.NewRouter()
 	if s.parts.web != nil {
 		r.Handle(path, s.parts.web)
 		r.Handle(path+"/*", s.parts.web)
@@ -60,5 +59,10 @@ func (s *Server) router(cfg *config.Config, ext Extensions, tracer trace.TracerP
 	}
 	r.NotFound(rest.ServeHTTP)
 	r.MethodNotAllowed(rest.ServeHTTP)
-	return r
+	// The middleware is around the router, not in it: chi runs its own only where it has routes.
+	var h http.Handler = r
+	for _, wrap := range slices.Backward(slices.Concat(middleware, ext.Middleware)) {
+		h = wrap(h)
+	}
+	return h
 }
