@@ -98,7 +98,7 @@ func TestMiddlewareIsAroundEveryDoor(t *testing.T) {
 		t.Errorf("a bad token was answered with %d", status)
 	}
 	status, header := do("/v1/products/a", "")
-	if status != http.StatusServiceUnavailable || header.Get("X-Request-ID") == "" || header.Get("RateLimit") == "" {
+	if status != http.StatusServiceUnavailable || header.Get("X-Request-ID") == "" || header.Get("Ratelimit") == "" {
 		t.Errorf("answered %d with %v", status, header)
 	}
 	if status, _ := do("/nowhere", ""); status != http.StatusNotFound {

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 
@@ -130,7 +131,8 @@ func (TLS) JSONSchema() *jsonschema.Schema {
 	}
 	object := func(required []string, properties map[string]*jsonschema.Schema) *jsonschema.Schema {
 		s := &jsonschema.Schema{Type: "object", Required: required, Properties: jsonschema.NewProperties(), AdditionalProperties: jsonschema.FalseSchema}
-		for name, p := range properties {
+		for _, name := range slices.Sorted(maps.Keys(properties)) {
+			p := properties[name]
 			s.Properties.Set(name, p)
 		}
 		return s

@@ -228,7 +228,7 @@ func BenchmarkAllow(b *testing.B) {
 		"message": `request.message.order_id != ""`,
 	} {
 		b.Run(name, func(b *testing.B) {
-			r, d := newRules(b, map[string]string{getOrder: rule})
+			r, d := newRules(b, map[string]string{getOrder: rule}) //nolint:contextcheck // descriptors come from a file
 			m, msg, now := shopMethod(b, d, getOrder), marshal(b, &ordersv1.GetOrderRequest{OrderId: "ord-1"}), time.Now()
 			b.ReportAllocs()
 			for b.Loop() {

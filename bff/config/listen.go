@@ -2,6 +2,8 @@ package config
 
 import (
 	"errors"
+	"maps"
+	"slices"
 
 	"github.com/invopop/jsonschema"
 )
@@ -72,8 +74,8 @@ func object(properties map[string]*jsonschema.Schema, required ...string) *jsons
 	s := &jsonschema.Schema{
 		Type: "object", Properties: jsonschema.NewProperties(), Required: required, AdditionalProperties: jsonschema.FalseSchema,
 	}
-	for name, property := range properties {
-		s.Properties.Set(name, property)
+	for _, name := range slices.Sorted(maps.Keys(properties)) {
+		s.Properties.Set(name, properties[name])
 	}
 	return s
 }
