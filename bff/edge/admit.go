@@ -1,9 +1,9 @@
 package edge
 
 import (
-	"fmt"
 	"math"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -90,8 +90,8 @@ func limitHeaders(h http.Header, r limit.Result) {
 	if r.Limit == 0 {
 		return
 	}
-	h["Ratelimit-Policy"] = []string{fmt.Sprintf(`"default";q=%d;w=%d`, r.Limit, seconds(r.Window))}
-	h["Ratelimit"] = []string{fmt.Sprintf(`"default";r=%d;t=%d`, r.Remaining, seconds(r.Reset))}
+	h["Ratelimit-Policy"] = []string{`"default";q=` + strconv.Itoa(r.Limit) + ";w=" + strconv.Itoa(seconds(r.Window))}
+	h["Ratelimit"] = []string{`"default";r=` + strconv.Itoa(r.Remaining) + ";t=" + strconv.Itoa(seconds(r.Reset))}
 }
 
 // seconds is a time in whole seconds, rounded up.

@@ -13,6 +13,7 @@ import (
 	otelcodes "go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 	"google.golang.org/grpc/codes"
 
 	"github.com/portico-bff/portico/bff/edge/record"
@@ -24,17 +25,21 @@ import (
 // observed writes the access log, one line for each request when it has ended, counts it, and traces it.
 func observed(logger *slog.Logger, m *metrics, tracer trace.Tracer) func(http.Handler) http.Handler {
 	propagator := propagation.TraceContext{}
+	_, untraced := tracer.(noop.Tracer)
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			start := time.Now()
-			ctx := propagator.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
-			ctx, span := tracer.Start(ctx, r.Method, trace.WithSpanKind(trace.SpanKindServer))
+			ctx, span := r.Context(), trace.Span(noop.Span{})
+			if !untraced || r.Header["Traceparent"] != nil {
+				ctx = propagator.Extract(ctx, propagation.HeaderCarrier(r.Header))
+				ctx, span = tracer.Start(ctx, r.Method, trace.WithSpanKind(trace.SpanKindServer))
+				r = r.WithContext(ctx)
+			}
 			o := &observation{
 				logger: logger, span: span, start: start, w: &responseWriter{ResponseWriter: w},
 				info: request.FromContext(ctx), rec: record.FromContext(ctx),
 			}
 			body := &countingBody{ReadCloser: r.Body}
-			r = r.WithContext(ctx)
 			if r.Body != nil && r.Body != http.NoBody {
 				r.Body = body
 			}
