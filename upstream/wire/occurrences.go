@@ -70,8 +70,11 @@ func (s *step) value(b []byte) (Value, int) {
 	}
 }
 
-// clears reports whether an occurrence of field num replaces what was found before.
-func (s *step) clears(num protowire.Number) bool { return slices.Contains(s.siblings, num) }
+// clears reports whether an occurrence of field num replaces what was found before. With another wire type than that
+// member of the oneof has, it is an unknown field.
+func (s *step) clears(num protowire.Number, typ protowire.Type) bool {
+	return slices.Contains(s.siblings, num) && wireType(s.fd.ContainingOneof().Fields().ByNumber(num).Kind()) == typ
+}
 
 // packed calls yield for each value in a packed field's content.
 func (s *step) packed(b []byte, yield func(Value) bool) (more, ok bool) {
@@ -142,7 +145,7 @@ func (s *step) last(msg []byte) (v Value, found, ok bool) {
 			if m < 0 {
 				return Value{}, false, false
 			}
-			if len(s.siblings) > 0 && s.clears(num) {
+			if len(s.siblings) > 0 && s.clears(num, typ) {
 				v, found, merged = Value{}, false, false
 			}
 			msg = rest[m:]
