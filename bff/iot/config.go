@@ -1,6 +1,7 @@
 package iot
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/portico-bff/portico/bff/config/unit"
@@ -109,34 +110,27 @@ func (c *Config) ResolvePaths(rel func(string) string) {
 // withDefaults returns c with its absent values filled in.
 func (c Config) withDefaults() Config {
 	b, l := &c.Broker, &c.Limits
-	setDefault(&b.AckWait, 30*time.Second)
-	setDefault(&b.MaxUnacked, 8000)
-	setDefault(&b.WindowBytes, 64<<20)
+	b.AckWait = cmp.Or(b.AckWait, 30*time.Second)
+	b.MaxUnacked = cmp.Or(b.MaxUnacked, 8000)
+	b.WindowBytes = cmp.Or(b.WindowBytes, 64<<20)
 	if b.Embedded != nil {
 		e := *b.Embedded
-		setDefault(&e.Sync, "default")
-		setDefault(&e.MaxBytes, 1<<30)
+		e.Sync = cmp.Or(e.Sync, "default")
+		e.MaxBytes = cmp.Or(e.MaxBytes, 1<<30)
 		b.Embedded = &e
 	}
 	if b.External != nil {
 		e := *b.External
-		setDefault(&e.ClientID, "portico-bridge")
+		e.ClientID = cmp.Or(e.ClientID, "portico-bridge")
 		b.External = &e
 	}
-	setDefault(&l.Connections, 10000)
-	setDefault(&l.ConnectTimeout, 5*time.Second)
-	setDefault(&l.ConnectBytes, 4<<10)
-	setDefault(&l.PacketBytes, 64<<10)
-	setDefault(&l.Keepalive, 20*time.Minute)
-	setDefault(&l.Rate, unit.Rate{Events: 100, Per: time.Second})
-	setDefault(&l.Burst, int(2*l.Rate.Events))
-	setDefault(&l.Subscriptions, 8)
+	l.Connections = cmp.Or(l.Connections, 10000)
+	l.ConnectTimeout = cmp.Or(l.ConnectTimeout, 5*time.Second)
+	l.ConnectBytes = cmp.Or(l.ConnectBytes, 4<<10)
+	l.PacketBytes = cmp.Or(l.PacketBytes, 64<<10)
+	l.Keepalive = cmp.Or(l.Keepalive, 20*time.Minute)
+	l.Rate = cmp.Or(l.Rate, unit.Rate{Events: 100, Per: time.Second})
+	l.Burst = cmp.Or(l.Burst, int(2*l.Rate.Events))
+	l.Subscriptions = cmp.Or(l.Subscriptions, 8)
 	return c
-}
-
-func setDefault[T comparable](v *T, def T) {
-	var zero T
-	if *v == zero {
-		*v = def
-	}
 }

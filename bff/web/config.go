@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"errors"
 	"path"
 	"strconv"
@@ -47,21 +48,14 @@ type Subscriptions struct {
 
 // withDefaults returns the configuration with its defaults filled in.
 func (c Config) withDefaults() Config {
-	setDefault(&c.Path, "/graphql")
-	setDefault(&c.Tokens, 10_000)
-	setDefault(&c.Subscriptions.Connections, 10_000)
-	setDefault(&c.Subscriptions.PerConnection, 100)
-	setDefault(&c.Subscriptions.Message, 1<<20)
-	setDefault(&c.Subscriptions.InitTimeout, 5*time.Second)
-	setDefault(&c.Subscriptions.Ping, 25*time.Second)
+	c.Path = cmp.Or(c.Path, "/graphql")
+	c.Tokens = cmp.Or(c.Tokens, 10_000)
+	c.Subscriptions.Connections = cmp.Or(c.Subscriptions.Connections, 10_000)
+	c.Subscriptions.PerConnection = cmp.Or(c.Subscriptions.PerConnection, 100)
+	c.Subscriptions.Message = cmp.Or(c.Subscriptions.Message, 1<<20)
+	c.Subscriptions.InitTimeout = cmp.Or(c.Subscriptions.InitTimeout, 5*time.Second)
+	c.Subscriptions.Ping = cmp.Or(c.Subscriptions.Ping, 25*time.Second)
 	return c
-}
-
-func setDefault[T comparable](value *T, fallback T) {
-	var zero T
-	if *value == zero {
-		*value = fallback
-	}
 }
 
 // validate returns everything that is wrong, joined.
