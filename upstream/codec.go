@@ -4,10 +4,24 @@ import (
 	"fmt"
 
 	"google.golang.org/grpc/mem"
+
+	"github.com/portico-bff/portico/mesh"
 )
 
 // rawReply is where the codec puts a received message.
 type rawReply struct{ message []byte }
+
+var _ mesh.HedgedReply = (*rawReply)(nil)
+
+// NewReply returns a reply for another attempt of the same call.
+func (*rawReply) NewReply() any { return new(rawReply) }
+
+// TakeReply takes over what the attempt that won has received.
+func (r *rawReply) TakeReply(reply any) {
+	if from, ok := reply.(*rawReply); ok {
+		r.message = from.message
+	}
+}
 
 // rawCodec passes message bytes through. It sends a *[]byte, and receives into a *[rawReply] as one slice that belongs to
 // the garbage collector, so that no pooled buffer of gRPC's leaves this package.
