@@ -1,9 +1,11 @@
 package web
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -80,7 +82,8 @@ func (d *Door) serveSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer d.leave()
-	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+	line := &hijacked{ResponseWriter: w}
+	conn, err := websocket.Accept(line, r, &websocket.AcceptOptions{
 		Subprotocols: []string{subprotocol}, OriginPatterns: d.config.Subscriptions.Origins,
 	})
 	if err != nil {
@@ -91,26 +94,39 @@ func (d *Door) serveSocket(w http.ResponseWriter, r *http.Request) {
 		_ = conn.Close(closeSubprotocol, "Subprotocol not acceptable")
 		return
 	}
-	// The request's own context ends with the upgrade; its values are still wanted. The end of ctx ends the operations;
-	// the end of reading cuts the connection.
-	reading, cut := context.WithCancel(context.WithoutCancel(r.Context()))
-	defer cut()
-	ctx, cancel := context.WithCancel(reading)
+	// The request's own context ends with the upgrade; its values are still wanted. The end of ctx ends the operations.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
 	s := &socket{door: d, conn: conn, closures: make(chan *closure, 1), active: map[string]*operation{}}
 	var watch sync.WaitGroup
-	watch.Go(func() { s.watch(ctx, cancel, cut) })
-	err = s.read(ctx, reading)
+	watch.Go(func() { s.watch(ctx, cancel, line.cut) })
+	err = s.read(ctx)
 	cancel() // operations end now, those that wait for their upstream too
 	if c, ok := errors.AsType[*closure](err); ok {
-		_ = conn.Close(c.code, c.reason)
+		s.close(c.code, c.reason, line.cut)
 	}
 	_ = conn.CloseNow()
 	s.ended.Wait()
 	watch.Wait()
 }
 
+// hijacked keeps the connection under a WebSocket, to cut it: whatever waits for the client then gives up at once, the
+// closing handshake included, which else takes five seconds of its own.
+type hijacked struct {
+	http.ResponseWriter
+	conn net.Conn
+}
+
+// Hijack hands over the connection.
+func (h *hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buffered, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	h.conn = conn
+	return conn, buffered, err
+}
+
+func (h *hijacked) cut() { _ = h.conn.Close() }
+
 // watch pings the client, and closes the connection when the door closes or somebody asks for it.
-func (s *socket) watch(ctx context.Context, cancel, cut context.CancelFunc) {
+func (s *socket) watch(ctx context.Context, cancel context.CancelFunc, cut func()) {
 	ping := time.NewTicker(s.door.config.Subscriptions.Ping)
 	defer ping.Stop()
 	for {
@@ -145,7 +161,7 @@ func (s *socket) closeAt(at time.Time, c *closure) (stop func() bool) {
 }
 
 // close says why and closes, without waiting long for a client that does not answer.
-func (s *socket) close(code websocket.StatusCode, reason string, cut context.CancelFunc) {
+func (s *socket) close(code websocket.StatusCode, reason string, cut func()) {
 	defer time.AfterFunc(closeTimeout, cut).Stop()
 	_ = s.conn.Close(code, reason)
 }
@@ -157,8 +173,8 @@ func (s *socket) ping(ctx context.Context) error {
 }
 
 // read handles the client's messages until the connection ends.
-func (s *socket) read(ctx, reading context.Context) error {
-	ctx, err := s.init(ctx, reading)
+func (s *socket) read(ctx context.Context) error {
+	ctx, err := s.init(ctx)
 	if err != nil {
 		return err
 	}
@@ -167,7 +183,7 @@ func (s *socket) read(ctx, reading context.Context) error {
 		defer s.closeAt(expires, &closure{closeForbidden, "Forbidden: the token has expired"})()
 	}
 	for {
-		m, err := s.next(reading)
+		m, err := s.next(ctx)
 		if err != nil {
 			return err
 		}
@@ -191,11 +207,11 @@ func (s *socket) read(ctx, reading context.Context) error {
 }
 
 // init waits for connection_init, authenticates the client and acknowledges. Only pings may come before.
-func (s *socket) init(ctx, reading context.Context) (context.Context, error) {
+func (s *socket) init(ctx context.Context) (context.Context, error) {
 	deadline := time.Now().Add(s.door.config.Subscriptions.InitTimeout)
 	defer s.closeAt(deadline, &closure{closeInitTimeout, "Connection initialisation timeout"})()
 	for {
-		m, err := s.next(reading)
+		m, err := s.next(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -270,9 +286,9 @@ func initAuthorization(payload json.RawMessage) string {
 }
 
 // next reads one message.
-func (s *socket) next(reading context.Context) (message, error) {
+func (s *socket) next(ctx context.Context) (message, error) {
 	var m message
-	kind, text, err := s.conn.Read(reading)
+	kind, text, err := s.conn.Read(context.WithoutCancel(ctx))
 	if err != nil {
 		return m, err
 	}
