@@ -13,9 +13,6 @@ import (
 //go:embed *.graphqls operations/*.graphql
 var files embed.FS
 
-// Files holds the SDL as *.graphqls and the stored operations as operations/*.graphql.
-func Files() fs.FS { return files }
-
 // SDL returns the schema's sources, in order of their names.
 func SDL() ([]schema.Source, error) { return sources("*.graphqls") }
 
