@@ -83,7 +83,7 @@ const (
 // (status.FromError succeeds). The request must be canonical wire bytes (package wire makes them); it is not kept
 // after the call returns and is not changed.
 type Caller interface {
-	// Invoke calls a unary method.
+	// Invoke calls a unary method. If that fails, the reply may still hold response metadata.
 	Invoke(ctx context.Context, m *Method, req []byte) (Reply, error)
 	// Open starts a call of any streaming method. Cancelling ctx ends the stream.
 	Open(ctx context.Context, m *Method) (Stream, error)

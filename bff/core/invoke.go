@@ -27,7 +27,7 @@ func (c *Core) Invoke(ctx context.Context, m *upstream.Method, req []byte) (upst
 	if err != nil {
 		f := present(ctx, err)
 		c.metrics.called(info.Door, m.Name, f)
-		return upstream.Reply{}, f
+		return upstream.Reply{Header: reply.Header, Trailer: reply.Trailer}, f
 	}
 	c.methods[m].ok[doorIndex(info.Door)].get(c.metrics.calls, doorLabel(info.Door), m.Name, fault.Name(codes.OK)).Inc()
 	return reply, nil
@@ -81,7 +81,7 @@ func (c *Core) cached(ctx context.Context, m *method, info *request.Info, header
 		c.logger.WarnContext(ctx, "a stale answer was given for a service that does not answer", "rpc", m.Name, "age", entry.Age(), "error", err)
 		return m.reuse(entry.Reply, upstream.Stale, entry.Age()), nil
 	case err != nil:
-		return upstream.Reply{}, err
+		return reply, err
 	case shared:
 		c.metrics.cache.WithLabelValues(m.Name, "coalesced").Inc()
 		return m.reuse(reply, upstream.Coalesced, 0), nil
@@ -110,11 +110,13 @@ func (c *Core) fetch(ctx context.Context, m *method, info *request.Info, headers
 	start := time.Now()
 	reply, err := c.next.Invoke(outgoing(ctx, info, headers), m.Method, req)
 	m.duration.get(c.metrics.duration, m.Name).Observe(time.Since(start).Seconds())
+	visible := upstream.Reply{Header: m.headers.visible(reply.Header), Trailer: m.headers.visible(reply.Trailer)}
 	if err != nil {
 		endSpan(span, present(ctx, err))
-		return upstream.Reply{}, err // as it is: those who share the call may present it differently
+		return visible, err // as it is: those who share the call may present it differently
 	}
-	return upstream.Reply{Message: reply.Message, Header: m.headers.visible(reply.Header), Trailer: m.headers.visible(reply.Trailer)}, nil
+	visible.Message = reply.Message
+	return visible, nil
 }
 
 // outgoing puts the metadata of a call into its context: its headers, the request id and the trace. What a door may

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"github.com/portico-bff/portico/bff/auth"
 	"github.com/portico-bff/portico/bff/config/mistake"
@@ -49,6 +50,31 @@ func TestRespond(t *testing.T) {
 	header, trailer = metadata.MD{"server": {"x"}}, nil
 	if reply, err := s.get(as(t.Context(), "usr-0001"), t, getOrder, ""); err != nil || reply.Header != nil || reply.Trailer != nil {
 		t.Errorf("got %+v, %v", reply, err)
+	}
+}
+
+// What a service says beside an error passes the same list, and nobody keeps it.
+func TestRespondOfFailures(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, responding)
+	s.next.invoke = func(context.Context, *upstream.Method, []byte) (upstream.Reply, error) {
+		return upstream.Reply{
+			Message: []byte("half"), Header: metadata.Pairs("x-region", "north", "server", "x"),
+			Trailer: metadata.Pairs("x-sum-bin", "\x01", "server", "x"),
+		}, status.Error(codes.NotFound, "no such thing")
+	}
+	want := upstream.Reply{Header: metadata.MD{"x-region": {"north"}}, Trailer: metadata.MD{"x-sum-bin": {"\x01"}}}
+	for _, method := range []string{getOrder, getProduct} {
+		reply, err := s.get(as(t.Context(), "usr-0001"), t, method, "")
+		if diff := cmp.Diff(want, reply); diff != "" || codeOf(t, err) != codes.NotFound {
+			t.Errorf("%s: %s, %v", method, diff, err)
+		}
+	}
+	s.next.invoke = func(context.Context, *upstream.Method, []byte) (upstream.Reply, error) {
+		return upstream.Reply{}, nil
+	}
+	if reply, err := s.get(as(t.Context(), "usr-0001"), t, getProduct, ""); err != nil || reply.Header != nil || reply.Trailer != nil {
+		t.Errorf("after the failure: %+v, %v", reply, err)
 	}
 }
 

@@ -45,6 +45,8 @@ type Reader interface {
 	Position() Position
 	// Header returns the response headers, as far as they are there; they are when a message is.
 	Header() (metadata.MD, error)
+	// Trailer returns the response trailers, once Next has returned an error.
+	Trailer() metadata.MD
 	// Close lets go of the stream. It may be called again.
 	Close()
 }

@@ -29,6 +29,7 @@ type eventLog struct {
 	mu      sync.Mutex
 	ring    ring
 	header  metadata.MD
+	trailer metadata.MD
 	end     error         // how the call ended, io.EOF if well; nil while it goes on
 	changed chan struct{} // closed when something changes; nil if nobody waits for that
 }
@@ -49,6 +50,13 @@ func (l *eventLog) setHeader(md metadata.MD) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.header = md
+}
+
+// setTrailer keeps the response trailers.
+func (l *eventLog) setTrailer(md metadata.MD) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.trailer = md
 }
 
 // finish notes how the call has ended; only the first time counts.

@@ -28,12 +28,13 @@ func (h *Hub) follow(ctx context.Context, l *eventLog, req []byte) (err error) {
 	}
 	for first := true; ; first = false {
 		message, err := up.Recv()
-		if first && (err == nil || errors.Is(err, io.EOF)) {
+		if first {
 			if md, err := up.Header(); err == nil {
 				l.setHeader(md)
 			}
 		}
 		if err != nil {
+			l.setTrailer(up.Trailer())
 			return err
 		}
 		l.add(message)

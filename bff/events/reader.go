@@ -68,6 +68,13 @@ func (r *reader) Header() (metadata.MD, error) {
 	return r.log.header, nil
 }
 
+// Trailer returns the response trailers, once the call has ended.
+func (r *reader) Trailer() metadata.MD {
+	r.log.mu.Lock()
+	defer r.log.mu.Unlock()
+	return r.log.trailer
+}
+
 // Close lets go of the log.
 func (r *reader) Close() {
 	if r.closed {

@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/grpc/status"
 
+	"github.com/portico-bff/portico/bff/translate"
 	"github.com/portico-bff/portico/upstream"
 )
 
@@ -88,5 +89,26 @@ func TestDeadline(t *testing.T) {
 		if r.StatusCode != test.status || left > test.want || left < test.want-2*time.Second {
 			t.Errorf("%v: status %d, %v are left", test.header, r.StatusCode, left)
 		}
+	}
+}
+
+func TestEndpointDeadline(t *testing.T) {
+	t.Parallel()
+	var left time.Duration
+	rt, err := translate.New(nil, translate.Options{Endpoints: []translate.Endpoint{{
+		Name: "home", Method: http.MethodGet, Path: "/v1/home",
+		Serve: func(_ http.ResponseWriter, r *http.Request, _ []translate.Var) {
+			at, _ := r.Context().Deadline()
+			left = time.Until(at)
+		},
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := do(t, rt, "GET /v1/home", "", "Request-Timeout", "7"); r.StatusCode != http.StatusOK || left <= 0 || left > 7*time.Second {
+		t.Errorf("status %d, %v are left", r.StatusCode, left)
+	}
+	if r := do(t, rt, "GET /v1/home", "", "Request-Timeout", "7s"); r.StatusCode != http.StatusBadRequest {
+		t.Errorf("status %d", r.StatusCode)
 	}
 }

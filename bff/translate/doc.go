@@ -17,14 +17,15 @@
 // parameters set what neither path nor body do; names are those of the proto file or of JSON, nested fields are written
 // a.b, repeated ones are given more than once. What is unknown, bound already, or given twice is an error. A body may
 // repeat a field of the path if it says the same. Bodies are JSON or protobuf (application/protobuf), or anything where
-// the rule's body is a google.api.HttpBody. Request-Timeout (seconds) or Grpc-Timeout bounds how long a unary call may
-// take; a call over a WebSocket too.
+// the rule's body is a google.api.HttpBody. Request-Timeout (seconds) or Grpc-Timeout bounds how long the call may
+// take; of a stream or a WebSocket, how long all of it may last.
 //
 // # Answers
 //
 // "fields" as a query parameter ("$fields" if the request has such a field), or the header X-Goog-FieldMask, select
 // what the answer holds: items(id,title),next. Accept chooses JSON or protobuf. Errors are problem documents (RFC 9457).
-// Answers to GET have an entity tag.
+// Answers to GET have an entity tag. What configuration lets through of the service's headers and trailers are headers of
+// the answer, of an error too.
 //
 // # Streams
 //
@@ -32,6 +33,8 @@
 // server-sent events or lines of JSON. Events: a message is an event without a type; "error" holds a problem document;
 // "end" is the end, upon which clients should close, since they would connect again. In arrays and lines an error is a
 // last element {"@error": PROBLEM}. Until a second has passed or something has come, an error has an HTTP status instead.
+// The trailers that configuration lets through are a member "trailers" of these last events; who sends "TE: trailers"
+// also gets them as trailers of HTTP (RFC 9110, section 6.5).
 //
 // Where [Options.Events] keeps a method's streams, events have ids, and a client that comes back with Last-Event-ID (as
 // browsers do) goes on behind that event. If events may be missing, it is told by an event "gap" with a reason, unknown,

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/portico-bff/portico/bff/events"
-	"github.com/portico-bff/portico/bff/fault"
 )
 
 // resumes reports whether clients of a route can come back to a stream of this form.
@@ -19,8 +18,8 @@ func (rt *Router) resumes(to *route, form streamForm) bool {
 }
 
 // resume answers a request for an event stream that clients can come back to.
-func (rt *Router) resume(w http.ResponseWriter, r *http.Request, to *route, asked asked) {
-	reader, err := rt.events.Attach(r.Context(), to.method, asked.message, r.Header.Get("Last-Event-ID"))
+func (rt *Router) resume(ctx context.Context, w http.ResponseWriter, r *http.Request, to *route, asked asked) {
+	reader, err := rt.events.Attach(ctx, to.method, asked.message, r.Header.Get("Last-Event-ID"))
 	if err != nil {
 		Refuse(w, r, err)
 		return
@@ -29,26 +28,26 @@ func (rt *Router) resume(w http.ResponseWriter, r *http.Request, to *route, aske
 	form := &numberedForm{at: reader.Position()}
 	out := rt.newStreamWriter(w, r, asked.answer, form)
 	defer rt.buffers.put(out.buf)
-	out.follow(r.Context().Done(), reader, form) //nolint:contextcheck // the request carries it
+	out.follow(ctx, reader, form) //nolint:contextcheck // the request carries it
 }
 
-// follow writes what a reader gets until the stream or the client ends.
-func (s *streamWriter) follow(gone <-chan struct{}, reader events.Reader, form *numberedForm) {
+// follow writes what a reader gets until the stream, the client or its time ends.
+func (s *streamWriter) follow(ctx context.Context, reader events.Reader, form *numberedForm) {
 	beat := s.prepare()
 	defer beat.Stop()
 	for {
 		select {
-		case <-gone:
-			s.fail(context.Canceled)
+		case <-ctx.Done():
+			s.fail(ctx.Err(), nil)
 			return
 		case <-s.draining:
-			s.fail(errDraining())
+			s.fail(errDraining(), nil)
 			return
 		default:
 		}
 		e, more, err := reader.Next()
 		if more != nil {
-			err = s.await(more, gone, beat)
+			err = s.await(more, ctx.Done(), beat)
 		} else {
 			form.at = e.Position
 			switch {
@@ -56,7 +55,7 @@ func (s *streamWriter) follow(gone <-chan struct{}, reader events.Reader, form *
 				s.end(reader)
 				return
 			case err != nil:
-				s.fail(err)
+				s.fail(err, reader)
 				return
 			case e.Gap != "":
 				err = s.gap(reader, form, e.Gap)
@@ -131,9 +130,11 @@ func (f *numberedForm) heartbeat() string {
 	return f.eventForm.heartbeat()
 }
 
-func (f *numberedForm) end(dst []byte, empty bool) []byte { return f.eventForm.end(f.id(dst), empty) }
+func (f *numberedForm) end(dst []byte, empty bool, trailers http.Header) []byte {
+	return f.eventForm.end(f.id(dst), empty, trailers)
+}
 
-func (f *numberedForm) fail(dst []byte, empty bool, p fault.Problem) []byte {
+func (f *numberedForm) fail(dst []byte, empty bool, p failure) []byte {
 	return f.eventForm.fail(f.id(dst), empty, p)
 }
 

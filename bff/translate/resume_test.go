@@ -113,8 +113,8 @@ type source struct {
 // event is an event as the client sees it.
 type event struct{ Type, Data string }
 
-// watch connects; whoever has seen an id sends it.
-func (s *resuming) watch(t *testing.T, user, last string) *source {
+// watch connects; whoever has seen an id sends it, and more headers, written as name and value.
+func (s *resuming) watch(t *testing.T, user, last string, header ...string) *source {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+watchPath, nil)
 	if err != nil {
@@ -124,6 +124,9 @@ func (s *resuming) watch(t *testing.T, user, last string) *source {
 	r.Header.Set("X-User", user)
 	if last != "" {
 		r.Header.Set("Last-Event-ID", last)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
 	}
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	res, err := client.Do(r)

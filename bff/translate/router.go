@@ -49,7 +49,8 @@ type Endpoint struct {
 	Name string
 	// Method and Path are the HTTP method and the path template.
 	Method, Path string
-	// Serve answers a request. vars holds the values of the template's variables.
+	// Serve answers a request. vars holds the values of the template's variables. The request's context has the deadline
+	// that the client has asked for.
 	Serve func(w http.ResponseWriter, r *http.Request, vars []Var)
 }
 
@@ -194,12 +195,27 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if e := found.route.endpoint; e != nil {
-		rec := record.FromContext(r.Context())
-		rec.Route, rec.Operation = e.Path, e.Name
-		e.Serve(w, r, variables(found.template, &p))
+		e.serve(w, r, variables(found.template, &p))
 		return
 	}
 	rt.serve(w, r, found.route.route, &p)
+}
+
+// serve answers a request within the time that the client gives it.
+func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request, vars []Var) {
+	rec := record.FromContext(r.Context())
+	rec.Route, rec.Operation = e.Path, e.Name
+	limit, err := clientTimeout(r.Header)
+	if err != nil {
+		Refuse(w, r, err)
+		return
+	}
+	if limit > 0 {
+		ctx, cancel := within(r.Context(), limit)
+		defer cancel()
+		r = r.WithContext(ctx)
+	}
+	e.Serve(w, r, vars)
 }
 
 // find finds the route that a request is for; nil if there is none.

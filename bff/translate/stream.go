@@ -35,24 +35,29 @@ func (rt *Router) stream(w http.ResponseWriter, r *http.Request, to *route, p *u
 		Refuse(w, r, notAcceptable())
 		return
 	}
+	limit, err := clientTimeout(r.Header)
+	if err != nil {
+		Refuse(w, r, err)
+		return
+	}
 	if r.Method == http.MethodHead {
 		w.Header().Set("Content-Type", form.contentType())
 		return
 	}
+	ctx, cancel := within(r.Context(), limit)
+	defer cancel()
 	if rt.resumes(to, form) {
-		rt.resume(w, r, to, asked)
+		rt.resume(ctx, w, r, to, asked) //nolint:contextcheck // the request carries it
 		return
 	}
-	ctx, cancel := context.WithCancel(r.Context())
 	up, err := rt.caller.Open(ctx, to.method)
 	if err != nil {
-		cancel()
 		Refuse(w, r, err)
 		return
 	}
 	var pump pump
-	defer pump.wait() // after cancel
-	defer cancel()
+	defer pump.wait()
+	defer cancel() // before it
 	if err := sendOnly(up, asked.message); err != nil {
 		Refuse(w, r, err)
 		return
@@ -60,7 +65,7 @@ func (rt *Router) stream(w http.ResponseWriter, r *http.Request, to *route, p *u
 	pump.start(ctx, up)
 	out := rt.newStreamWriter(w, r, asked.answer, form)
 	defer rt.buffers.put(out.buf)
-	out.run(ctx.Done(), &pump, up) //nolint:contextcheck // the request carries it
+	out.run(ctx, &pump, up) //nolint:contextcheck // the request carries it
 }
 
 // sendOnly sends the one request message of a server-streaming call.
@@ -134,8 +139,8 @@ func (rt *Router) newStreamWriter(w http.ResponseWriter, r *http.Request, a *ans
 // that it is connected, and an error wants a status of its own.
 const opening = time.Second
 
-// run passes messages on until the stream or the client ends.
-func (s *streamWriter) run(gone <-chan struct{}, p *pump, up upstream.Stream) {
+// run passes messages on until the stream, the client or its time ends.
+func (s *streamWriter) run(ctx context.Context, p *pump, up upstream.Stream) {
 	beat := s.prepare()
 	defer beat.Stop()
 	for {
@@ -147,16 +152,16 @@ func (s *streamWriter) run(gone <-chan struct{}, p *pump, up upstream.Stream) {
 				s.end(up)
 				return
 			case got.err != nil:
-				s.fail(got.err)
+				s.fail(got.err, up)
 				return
 			}
 			err = s.message(up, got.message)
 			beat.Reset(s.limits.Heartbeat)
-		case <-gone:
-			s.fail(context.Canceled)
+		case <-ctx.Done():
+			s.fail(ctx.Err(), nil)
 			return
 		case <-s.draining:
-			s.fail(errDraining())
+			s.fail(errDraining(), nil)
 			return
 		case <-beat.C:
 			err = s.heartbeat()
@@ -179,15 +184,18 @@ func (s *streamWriter) prepare() *time.Timer {
 // broken ends the answer after an error of writing it.
 func (s *streamWriter) broken(err error) {
 	if e, ok := errors.AsType[*fault.Error](err); ok {
-		s.fail(e)
+		s.fail(e, nil)
 		return
 	}
 	// The client has left, or is too slow.
 	note(s.r, fault.New(codes.Canceled, "", fault.WithCause(err)))
 }
 
-// headed knows the response headers, once they are there.
-type headed interface{ Header() (metadata.MD, error) }
+// headed knows a call's response headers, once they are there, and its trailers, once it has ended.
+type headed interface {
+	Header() (metadata.MD, error)
+	Trailer() metadata.MD
+}
 
 // begin writes the head of the answer.
 func (s *streamWriter) begin(md metadata.MD) {
@@ -252,13 +260,19 @@ func (s *streamWriter) heartbeat() error {
 // end writes what follows the last message.
 func (s *streamWriter) end(up headed) {
 	s.beginWith(up)
-	*s.buf = s.form.end((*s.buf)[:0], !s.some)
+	*s.buf = s.form.end((*s.buf)[:0], !s.some, s.trailers(up))
 	_ = s.flush() // there is nobody to tell
 }
 
-// fail ends the answer with an error: as a problem if it has not begun, else as its last event.
-func (s *streamWriter) fail(err error) {
+// fail ends the answer with an error: as a problem if it has not begun, else as its last event. up is the call if it was
+// that which failed, else nil.
+func (s *streamWriter) fail(err error, up headed) {
 	if !s.begun {
+		if up != nil {
+			md, _ := up.Header() // that there is none is no news
+			passHeaders(s.w.Header(), md)
+			passHeaders(s.w.Header(), up.Trailer())
+		}
 		Refuse(s.w, s.r, err)
 		return
 	}
@@ -270,8 +284,25 @@ func (s *streamWriter) fail(err error) {
 	if _, isRaw := s.form.(*rawForm); isRaw {
 		panic(http.ErrAbortHandler) //nolint:forbidigo // nothing but a broken connection tells that a download is not whole
 	}
-	*s.buf = s.form.fail((*s.buf)[:0], !s.some, e.Problem(request.FromContext(s.r.Context()).ID))
+	p := failure{Problem: e.Localize(s.r.Header["Accept-Language"]).Problem(request.FromContext(s.r.Context()).ID)}
+	if up != nil {
+		p.Trailers = s.trailers(up)
+	}
+	*s.buf = s.form.fail((*s.buf)[:0], !s.some, p)
 	_ = s.flush() // there is nobody to tell
+}
+
+// trailers returns the trailers that the client may see. One that says that it takes trailers gets them as such too
+// (RFC 9110, section 6.5).
+func (s *streamWriter) trailers(up headed) http.Header {
+	trailers := http.Header{}
+	passHeaders(trailers, up.Trailer())
+	if hasToken(s.r.Header["Te"], "trailers") {
+		for name, values := range trailers {
+			s.w.Header()[http.TrailerPrefix+name] = values
+		}
+	}
+	return trailers
 }
 
 // flush sends what is in buf, within the time that a client has for it.

@@ -16,9 +16,22 @@ type streamForm interface {
 	// heartbeat is a sign of life that means nothing; empty if there is none.
 	heartbeat() string
 	// end follows the last message; empty tells that there was none.
-	end(dst []byte, empty bool) []byte
+	end(dst []byte, empty bool, trailers http.Header) []byte
 	// fail ends a stream with an error; empty tells that there was no message.
-	fail(dst []byte, empty bool, p fault.Problem) []byte
+	fail(dst []byte, empty bool, p failure) []byte
+}
+
+// failure is what the last event of a stream that fails tells.
+type failure struct {
+	fault.Problem
+	// Trailers are the service's that the client may see.
+	Trailers http.Header `json:"trailers,omitempty"`
+}
+
+// success is what the last event of a stream that ends well tells.
+type success struct {
+	// Trailers are the service's that the client may see.
+	Trailers http.Header `json:"trailers,omitempty"`
 }
 
 // formFor chooses the form that a request accepts, a JSON array if it does not care; nil if none fits. raw tells that the
@@ -51,11 +64,15 @@ func (eventForm) contentType() string              { return "text/event-stream" 
 func (eventForm) before(dst []byte, _ bool) []byte { return append(dst, "data: "...) }
 func (eventForm) after(dst []byte) []byte          { return append(dst, "\n\n"...) }
 func (eventForm) heartbeat() string                { return ": still here\n\n" }
-func (eventForm) end(dst []byte, _ bool) []byte    { return append(dst, "event: end\ndata: {}\n\n"...) }
 
-func (eventForm) fail(dst []byte, _ bool, p fault.Problem) []byte {
+func (eventForm) end(dst []byte, _ bool, trailers http.Header) []byte {
+	dst = append(dst, "event: end\ndata: "...)
+	return append(append(dst, encode(success{trailers})...), "\n\n"...)
+}
+
+func (eventForm) fail(dst []byte, _ bool, p failure) []byte {
 	dst = append(dst, "event: error\ndata: "...)
-	return append(append(dst, problemJSON(p)...), "\n\n"...)
+	return append(append(dst, encode(p)...), "\n\n"...)
 }
 
 // lineForm is one JSON text a line. An error is a last line with the one member "@error", a problem document.
@@ -65,9 +82,10 @@ func (lineForm) contentType() string              { return "application/x-ndjson
 func (lineForm) before(dst []byte, _ bool) []byte { return dst }
 func (lineForm) after(dst []byte) []byte          { return append(dst, '\n') }
 func (lineForm) heartbeat() string                { return "" }
-func (lineForm) end(dst []byte, _ bool) []byte    { return dst }
-func (lineForm) fail(dst []byte, _ bool, p fault.Problem) []byte {
-	return append(append(append(dst, `{"@error":`...), problemJSON(p)...), "}\n"...)
+
+func (lineForm) end(dst []byte, _ bool, _ http.Header) []byte { return dst }
+func (lineForm) fail(dst []byte, _ bool, p failure) []byte {
+	return append(append(append(dst, `{"@error":`...), encode(p)...), "}\n"...)
 }
 
 // arrayForm is one JSON array, written as its elements come. An error is a last element with the one member
@@ -86,15 +104,15 @@ func (arrayForm) before(dst []byte, first bool) []byte {
 func (arrayForm) after(dst []byte) []byte { return append(dst, '\n') }
 func (arrayForm) heartbeat() string       { return "\n" }
 
-func (arrayForm) end(dst []byte, empty bool) []byte {
+func (arrayForm) end(dst []byte, empty bool, _ http.Header) []byte {
 	if empty {
 		dst = append(dst, '[')
 	}
 	return append(dst, "]\n"...)
 }
 
-func (f arrayForm) fail(dst []byte, empty bool, p fault.Problem) []byte {
-	return append(append(append(f.before(dst, empty), `{"@error":`...), problemJSON(p)...), "}]\n"...)
+func (f arrayForm) fail(dst []byte, empty bool, p failure) []byte {
+	return append(append(append(f.before(dst, empty), `{"@error":`...), encode(p)...), "}]\n"...)
 }
 
 // rawForm is the data of google.api.HttpBody messages, one after the other.
@@ -106,15 +124,15 @@ func (f *rawForm) contentType() string {
 	}
 	return f.media
 }
-func (*rawForm) before(dst []byte, _ bool) []byte                { return dst }
-func (*rawForm) after(dst []byte) []byte                         { return dst }
-func (*rawForm) heartbeat() string                               { return "" }
-func (*rawForm) end(dst []byte, _ bool) []byte                   { return dst }
-func (*rawForm) fail(dst []byte, _ bool, _ fault.Problem) []byte { return dst }
+func (*rawForm) before(dst []byte, _ bool) []byte             { return dst }
+func (*rawForm) after(dst []byte) []byte                      { return dst }
+func (*rawForm) heartbeat() string                            { return "" }
+func (*rawForm) end(dst []byte, _ bool, _ http.Header) []byte { return dst }
+func (*rawForm) fail(dst []byte, _ bool, _ failure) []byte    { return dst }
 
-// problemJSON encodes a problem document, which has nothing that cannot be.
-func problemJSON(p fault.Problem) []byte {
-	b, err := json.Marshal(p)
+// encode encodes a last event, which has nothing that cannot be.
+func encode(event any) []byte {
+	b, err := json.Marshal(event)
 	if err != nil {
 		return []byte("{}")
 	}

@@ -38,6 +38,8 @@ func (rt *Router) unary(w http.ResponseWriter, r *http.Request, to *route, p *ur
 	}
 	reply, err := rt.caller.Invoke(ctx, to.method, asked.message)
 	if err != nil {
+		passHeaders(w.Header(), reply.Header)
+		passHeaders(w.Header(), reply.Trailer)
 		Refuse(w, r, err)
 		return
 	}
