@@ -31,6 +31,12 @@ func TestRun(t *testing.T) {
 			MessageType: message, RequestedOutputFormat: conformance.WireFormat_PROTOBUF,
 			Payload: &conformance.ConformanceRequest_ProtobufPayload{ProtobufPayload: []byte{8, 1, 8, 2}},
 		}, &conformance.ConformanceResponse{Result: &conformance.ConformanceResponse_ProtobufPayload{ProtobufPayload: []byte{8, 2}}}},
+		{"message set", &conformance.ConformanceRequest{
+			MessageType: "protobuf_test_messages.proto2.TestAllTypesProto2", RequestedOutputFormat: conformance.WireFormat_PROTOBUF,
+			Payload: &conformance.ConformanceRequest_ProtobufPayload{ProtobufPayload: []byte("\242\037\013\013\020\220\263\374\001\032\002Hc\014\010\001")},
+		}, &conformance.ConformanceResponse{Result: &conformance.ConformanceResponse_ProtobufPayload{
+			ProtobufPayload: []byte("\010\001\242\037\013\013\020\220\263\374\001\032\002Hc\014"),
+		}}},
 		{"malformed", &conformance.ConformanceRequest{
 			MessageType: message, RequestedOutputFormat: conformance.WireFormat_JSON,
 			Payload: &conformance.ConformanceRequest_ProtobufPayload{ProtobufPayload: []byte{8}},
