@@ -29,6 +29,7 @@ import (
 // direction holds one message at a time: who is slow slows the other end down.
 type conversation struct {
 	conn     *websocket.Conn
+	cut      func() // closes what is under conn, at once
 	open     func(ctx context.Context) (upstream.Stream, error)
 	cancel   context.CancelFunc // of the upstream call, and of all that waits
 	method   *upstream.Method
@@ -341,7 +342,7 @@ func (c *conversation) watch(ctx context.Context) {
 	}
 }
 
-// parting is how long a client may take to accept the last frame; the server may be going down.
+// parting is how long a client may take to accept the last frame and to close as well; the server may be going down.
 const parting = 2 * time.Second
 
 // finish tells the client how the call ended, closes the connection, and cancels what is left of the call. Only the
@@ -349,6 +350,7 @@ const parting = 2 * time.Second
 func (c *conversation) finish(ctx context.Context, err error, trailer metadata.MD) {
 	c.once.Do(func() {
 		defer c.cancel()
+		defer time.AfterFunc(parting, c.cut).Stop()
 		trailers := http.Header{}
 		passHeaders(trailers, trailer)
 		end := lastFrame{Code: fault.Name(codes.OK), Trailers: trailers}
@@ -361,9 +363,7 @@ func (c *conversation) finish(ctx context.Context, err error, trailer metadata.M
 		}
 		frame, encodeErr := json.Marshal(map[string]lastFrame{"@end": end})
 		if encodeErr == nil {
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), parting)
-			_ = c.writeFrame(last, websocket.MessageText, frame) // if the client cannot be told, closing shows
-			cancel()
+			_ = c.writeFrame(context.WithoutCancel(ctx), websocket.MessageText, frame) // if the client cannot be told, closing shows
 		}
 		_ = c.conn.Close(closeCode(code), end.Code)
 	})

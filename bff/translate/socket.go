@@ -1,7 +1,9 @@
 package translate
 
 import (
+	"bufio"
 	"context"
+	"net"
 	"net/http"
 	"time"
 
@@ -63,7 +65,7 @@ func (rt *Router) socket(w http.ResponseWriter, r *http.Request, to *route, p *u
 		Refuse(w, r, err)
 		return
 	}
-	if c.conn, err = rt.accept(w, r); err != nil {
+	if c.conn, c.cut, err = rt.accept(w, r); err != nil {
 		return // answered
 	}
 	defer c.conn.CloseNow() //nolint:errcheck // closed in order before, if order was possible
@@ -100,23 +102,23 @@ func (rt *route) greet(r *http.Request, p *urlpath.Path) (*answer, []byte, error
 	return answer, nil, err
 }
 
-// accept makes the WebSocket, or answers with a problem.
-func (rt *Router) accept(w http.ResponseWriter, r *http.Request) (*websocket.Conn, error) {
-	catcher := &errorCatcher{ResponseWriter: w}
+// accept makes the WebSocket, with what cuts the connection under it, or answers with a problem.
+func (rt *Router) accept(w http.ResponseWriter, r *http.Request) (*websocket.Conn, func(), error) {
+	catcher := &upgrader{ResponseWriter: w}
 	conn, err := websocket.Accept(catcher, r, &websocket.AcceptOptions{
 		Subprotocols:    []string{jsonSubprotocol, protoSubprotocol},
 		OriginPatterns:  rt.origins,
 		CompressionMode: websocket.CompressionNoContextTakeover,
 	})
 	if err == nil {
-		return conn, nil
+		return conn, catcher.cut, nil
 	}
 	code := codes.InvalidArgument
 	public := "the WebSocket handshake is malformed"
 	switch catcher.status {
 	case http.StatusForbidden:
 		code, public = codes.PermissionDenied, "pages of this origin may not connect"
-	case http.StatusInternalServerError, http.StatusNotImplemented:
+	case http.StatusInternalServerError:
 		code, public = codes.Internal, ""
 	}
 	opts := []fault.Option{fault.WithCause(err)}
@@ -124,19 +126,28 @@ func (rt *Router) accept(w http.ResponseWriter, r *http.Request) (*websocket.Con
 		opts = append(opts, fault.WithHTTPStatus(catcher.status))
 	}
 	Refuse(w, r, fault.New(code, public, opts...))
-	return nil, err
+	return nil, nil, err
 }
 
-// errorCatcher keeps back an error that is being answered as plain text.
-type errorCatcher struct {
+// upgrader keeps the connection under a WebSocket, to cut it: whatever waits for the client then gives up at once, the
+// closing handshake included, which else takes ten seconds of its own. It keeps back an error that is being answered as
+// plain text.
+type upgrader struct {
 	http.ResponseWriter
+	conn   net.Conn
 	status int
 }
 
-// Unwrap lets the connection be taken over.
-func (c *errorCatcher) Unwrap() http.ResponseWriter { return c.ResponseWriter }
+// Hijack hands over the connection.
+func (c *upgrader) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buffered, err := http.NewResponseController(c.ResponseWriter).Hijack()
+	c.conn = conn
+	return conn, buffered, err
+}
 
-func (c *errorCatcher) WriteHeader(status int) {
+func (c *upgrader) cut() { _ = c.conn.Close() }
+
+func (c *upgrader) WriteHeader(status int) {
 	if status >= http.StatusBadRequest {
 		c.status = status
 		return
@@ -144,7 +155,7 @@ func (c *errorCatcher) WriteHeader(status int) {
 	c.ResponseWriter.WriteHeader(status)
 }
 
-func (c *errorCatcher) Write(p []byte) (int, error) {
+func (c *upgrader) Write(p []byte) (int, error) {
 	if c.status != 0 {
 		return len(p), nil
 	}

@@ -390,3 +390,34 @@ func read(t *testing.T, conn *websocket.Conn) string {
 	}
 	return string(frame)
 }
+
+// A client that neither reads nor answers the closing handshake does not hold up who closes: what waits for it is cut off
+// after two seconds, before the five that the handshake would take.
+func TestSocketCloseWithoutAnswer(t *testing.T) {
+	t.Parallel()
+	for name, serve := range map[string]func(c *call) error{
+		"silent": func(c *call) error { <-c.ctx.Done(); return c.ctx.Err() },
+		"flooded": func(c *call) error { // the last frame does not even fit into the connection
+			big := []byte("\x12\xff\xff\x03" + strings.Repeat("x", 1<<16-1))
+			for {
+				if err := c.send(big); err != nil {
+					return err
+				}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rt := router(t, library(t), serving(serve))
+			_ = dial(t, rt, "/v1/books/moby:chat")
+			time.Sleep(200 * time.Millisecond) // until the flood stands
+			begun := time.Now()
+			if err := rt.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if took := time.Since(begun); took > 4500*time.Millisecond {
+				t.Errorf("closing took %v", took)
+			}
+		})
+	}
+}
