@@ -19,10 +19,11 @@ import (
 	"github.com/portico-bff/portico/mesh/internal/outlier"
 	"github.com/portico-bff/portico/mesh/internal/picker"
 	"github.com/portico-bff/portico/mesh/internal/policy"
+	"github.com/portico-bff/portico/mesh/internal/source"
 )
 
 // balancerName is what the mesh's balancer is called in service configs.
-const balancerName = "portico_mesh"
+const balancerName = source.Balancer
 
 // gRPC keeps balancers in a map that may be written only while the program
 // initialises, without a lock; registering in New would race with other channels.
@@ -58,8 +59,9 @@ func (lbBuilder) Build(cc balancer.ClientConn, opts balancer.BuildOptions) balan
 	return b
 }
 
-// lb is the balancer of one channel: connections are endpointsharding's and
-// pick_first's, choosing is ours.
+// lb is the balancer of one channel, or of one part of it where the channel's source
+// stands several below its own: connections are endpointsharding's and pick_first's,
+// choosing is ours.
 type lb struct {
 	balancer.Balancer
 	balancer.ClientConn
@@ -79,13 +81,15 @@ func (b *lb) UpdateClientConnState(state balancer.ClientConnState) error {
 		b.channel = ch
 		ch.open()
 	}
+	if ch.source != nil {
+		state.ResolverState = ch.placed(state.ResolverState)
+	}
 	state.ResolverState.Endpoints = ch.reachable(state.ResolverState.Endpoints)
 	keep := make(map[string]bool, len(state.ResolverState.Endpoints))
 	for _, endpoint := range state.ResolverState.Endpoints {
 		keep[address(endpoint)] = true
-		ch.pool.Host(address(endpoint))
 	}
-	ch.pool.Keep(keep)
+	ch.keep(b, keep)
 	state.BalancerConfig = nil
 	return b.Balancer.UpdateClientConnState(state)
 }
@@ -94,6 +98,7 @@ func (b *lb) UpdateClientConnState(state balancer.ClientConnState) error {
 func (b *lb) Close() {
 	b.Balancer.Close()
 	if b.channel != nil {
+		b.channel.drop(b)
 		b.channel.release()
 	}
 }
@@ -107,7 +112,7 @@ func (b *lb) UpdateState(state balancer.State) {
 	}
 	children := endpointsharding.ChildStatesFromPicker(state.Picker)
 	ready := make(map[string]bool, len(children))
-	before := ch.ready.Load()
+	before := ch.readyIn(b)
 	locality := &ch.plan().destination.Locality
 	members := make([]member, len(children))
 	for i, child := range children {
@@ -118,14 +123,15 @@ func (b *lb) UpdateState(state balancer.State) {
 			tier:   locality.Tier(ch.mesh.zone, zoneOf(child.Endpoint)),
 		}
 		members[i].labels, _ = child.Endpoint.Attributes.Value(labelsKey{}).(labels)
+		members[i].weight, _ = child.Endpoint.Attributes.Value(weightKey{}).(uint32)
 		if members[i].state == connectivity.Ready {
 			ready[members[i].host.Address()] = true
-			if before == nil || !(*before)[members[i].host.Address()] {
+			if !before[members[i].host.Address()] {
 				members[i].host.Start(time.Now())
 			}
 		}
 	}
-	ch.ready.Store(&ready)
+	ch.tellReady(b, ready)
 	if len(ready) > 0 {
 		state.Picker = newPicker(ch, members)
 	}
@@ -155,7 +161,7 @@ func newPicker(ch *channel, members []member) *lbPicker {
 	p := &lbPicker{channel: ch, members: members, pickers: make([]balancer.Picker, len(members))}
 	list := make([]picker.Member, len(members))
 	for i, m := range members {
-		list[i] = picker.Member{Host: m.host, Tier: m.tier, Ready: m.state == connectivity.Ready}
+		list[i] = picker.Member{Host: m.host, Tier: m.tier, Ready: m.state == connectivity.Ready, Weight: m.weight}
 		p.pickers[i] = m.picker
 	}
 	p.set = picker.New(list)

@@ -19,6 +19,7 @@ import (
 	"github.com/portico-bff/portico/mesh/internal/gate"
 	"github.com/portico-bff/portico/mesh/internal/outlier"
 	"github.com/portico-bff/portico/mesh/internal/policy"
+	"github.com/portico-bff/portico/mesh/internal/source"
 )
 
 // ExpectIdentity names the SPIFFE ids that the server of a client may have,
@@ -52,6 +53,10 @@ func (m *Mesh) NewClient(target string, opts ...grpc.DialOption) (*grpc.ClientCo
 	ch := &channel{mesh: m, target: target, gate: gate.New(gate.Config{}), seed: rand.Uint64(), changed: make(chan struct{}, 1)} //nolint:gosec // spreads load, no secret
 	plain := clientDefaults()
 	for _, opt := range opts {
+		if from, ok := opt.(*source.Source); ok {
+			ch.source = from
+			continue
+		}
 		expect, ok := opt.(expectOption)
 		if !ok {
 			plain = append(plain, opt)
@@ -74,13 +79,14 @@ func (m *Mesh) NewClient(target string, opts ...grpc.DialOption) (*grpc.ClientCo
 		plain = append(plain, grpc.WithAuthority(authority))
 	}
 	plain = append(plain, m.trace.dialOptions()...)
+	security, err := ch.security()
+	if err != nil {
+		return nil, fmt.Errorf("mesh: target %q: %w", target, err)
+	}
+	plain = append(plain, security...)
 	conn, err := grpc.NewClient(target, append(plain,
 		grpc.WithResolvers(builder),
 		grpc.WithNoProxy(),
-		grpc.WithTransportCredentials(&secure{mesh: m, expected: ch.expected, permitted: ch.permitted, target: target}),
-		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"`+balancerName+`":{}}]}`),
-		// A name server must not change our policy.
-		grpc.WithDisableServiceConfig(),
 		// Retries are ours; gRPC still repeats what a server has surely not seen.
 		grpc.WithDisableRetry(),
 		grpc.WithChainUnaryInterceptor(ch.unary),
@@ -121,10 +127,13 @@ type channel struct {
 	expect  []spiffeid.ID
 	pool    *outlier.Pool
 	gate    *gate.Gate
-	seed    uint64        // chooses among more endpoints than there may be connections
-	changed chan struct{} // the policy says something else of the endpoints
+	seed    uint64         // chooses among more endpoints than there may be connections
+	changed chan struct{}  // the policy says something else of the endpoints
+	source  *source.Source // nil: the mesh finds the endpoints itself
 	current atomic.Pointer[plan]
-	ready   atomic.Pointer[map[string]bool] // addresses with a connection
+
+	holding sync.Mutex // guards held
+	held    map[*lb]*share
 
 	mirrors atomic.Int64 // copies of calls under way
 
@@ -246,10 +255,7 @@ func (ch *channel) release() {
 
 // endpoints describes the channel's endpoints, in no order.
 func (ch *channel) endpoints() []EndpointStats {
-	var ready map[string]bool
-	if p := ch.ready.Load(); p != nil {
-		ready = *p
-	}
+	ready := ch.connected()
 	hosts := ch.pool.Hosts()
 	list := make([]EndpointStats, 0, len(hosts))
 	for address, host := range hosts {

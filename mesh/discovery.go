@@ -42,8 +42,11 @@ func (e Endpoint) equal(other Endpoint) bool {
 // labelsKey is where gRPC's endpoints carry their labels.
 type labelsKey struct{}
 
-// zoneKey is where they carry their zone.
-type zoneKey struct{}
+// zoneKey is where they carry their zone, and weightKey their weight.
+type (
+	zoneKey   struct{}
+	weightKey struct{}
+)
 
 // zoneOf returns the zone that discovery told of an endpoint.
 func zoneOf(endpoint resolver.Endpoint) string {

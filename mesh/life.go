@@ -40,6 +40,15 @@ func (l *lives) end(info *credentials.TLSInfo) (time.Time, bool) {
 	return info.State.PeerCertificates[0].NotAfter, true
 }
 
+// knows says whether it limits the connection of that TLSInfo.
+func (l *lives) knows(info *credentials.TLSInfo) bool {
+	if len(info.State.PeerCertificates) == 0 {
+		return false
+	}
+	_, ok := l.ends.Load(&info.State.PeerCertificates[0])
+	return ok
+}
+
 // over says whether the connection of a stream has come to its end.
 func (l *lives) over(ctx context.Context) bool {
 	info, ok := tlsInfo(ctx)
@@ -51,7 +60,7 @@ func (l *lives) over(ctx context.Context) bool {
 }
 
 // limit closes the connection when the first of the two certificates that made it
-// ends.
+// ends, or the peer's, if nobody knows the process's own (nil).
 func (l *lives) limit(conn net.Conn, info credentials.AuthInfo, own *x509svid.SVID) (net.Conn, credentials.AuthInfo, error) {
 	shown, ok := info.(credentials.TLSInfo)
 	if !ok || len(shown.State.PeerCertificates) == 0 || shown.SPIFFEID == nil {
@@ -61,7 +70,10 @@ func (l *lives) limit(conn net.Conn, info credentials.AuthInfo, own *x509svid.SV
 	shown.State.PeerCertificates = slices.Clone(shown.State.PeerCertificates)
 	limited := &mortalConn{
 		Conn: conn, lives: l, key: &shown.State.PeerCertificates[0],
-		end: earlier(own.Certificates[0], shown.State.PeerCertificates[0]),
+		end: shown.State.PeerCertificates[0].NotAfter,
+	}
+	if own != nil {
+		limited.end = earlier(own.Certificates[0], shown.State.PeerCertificates[0])
 	}
 	l.ends.Store(limited.key, limited.end)
 	limited.mu.Lock()

@@ -13,6 +13,9 @@ import (
 // resolverFor returns what finds the endpoints of a target, and the authority that
 // calls name, "" for gRPC's choice. Its answers carry the channel to the balancer.
 func (m *Mesh) resolverFor(ch *channel, target string) (resolver.Builder, string, error) {
+	if ch.source != nil {
+		return &carrying{Builder: ch.source.Resolver, channel: ch}, "", nil
+	}
 	scheme, rest, ok := strings.Cut(target, ":")
 	if !ok || resolver.Get(scheme) == nil && scheme != "static" && scheme != "mesh" && scheme != "srv" {
 		scheme, rest = "dns", target // a plain host:port
@@ -76,7 +79,7 @@ type carryingConn struct {
 
 // UpdateState hands on the endpoints, and the channel with them.
 func (c *carryingConn) UpdateState(state resolver.State) error {
-	if len(state.Endpoints) == 0 && len(state.Addresses) == 0 {
+	if len(state.Endpoints) == 0 && len(state.Addresses) == 0 && c.channel.source == nil {
 		return errors.New("mesh: no endpoints")
 	}
 	return c.ClientConn.UpdateState(carry(state, c.channel))

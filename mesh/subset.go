@@ -17,6 +17,7 @@ type member struct {
 	host   *outlier.Host
 	labels labels
 	tier   int // how far away it is
+	weight uint32
 	state  connectivity.State
 	picker balancer.Picker // of its connection
 }

@@ -94,6 +94,8 @@ type Member struct {
 	// Ready says whether it can be chosen. Those that cannot are counted, since
 	// they are missed.
 	Ready bool
+	// Weight is its share in proportion to the others of its tier; zero is one.
+	Weight uint32
 }
 
 // Set is an immutable list of hosts, in one order for all. It is safe for
@@ -111,6 +113,7 @@ type Set struct {
 type tier struct {
 	level int
 	ready []int // places in members
+	turns []int // the same, each as often as its weight says
 	total int
 	next  atomic.Uint32
 }
@@ -149,6 +152,9 @@ func New(members []Member) *Set {
 		if m.Ready {
 			s.tiers[at].ready = append(s.tiers[at].ready, i)
 		}
+	}
+	for _, t := range s.tiers {
+		t.turns = schedule(t.ready, members)
 	}
 	slices.SortFunc(s.tiers, func(a, b *tier) int { return a.level - b.level })
 	return s
@@ -237,23 +243,23 @@ func (p *picking) cold(host *outlier.Host) bool {
 
 // draw takes the best of so many hosts drawn by chance.
 func (p *picking) draw(t *tier, candidates int) (Choice, bool) {
-	n := len(t.ready)
-	drawn, best := -1, -1 // places in t.ready
+	n := len(t.turns)
+	drawn, best := -1, -1 // places in t.turns
 	for range 2 * n {
 		at := rand.IntN(n) //nolint:gosec // spreads load, no secret
 		if drawn >= 0 && n > 1 {
 			at = (drawn + 1 + rand.IntN(n-1)) % n //nolint:gosec // another one
 		}
-		host := p.members[t.ready[at]].Host
-		ok, probe := p.try(t.ready[at])
+		host := p.members[t.turns[at]].Host
+		ok, probe := p.try(t.turns[at])
 		if probe {
-			return Choice{Index: t.ready[at], Host: host, Probe: true}, true
+			return Choice{Index: t.turns[at], Host: host, Probe: true}, true
 		}
 		if !ok || p.cold(host) {
 			continue
 		}
 		if best >= 0 {
-			if at != best && p.better(host, p.members[t.ready[best]].Host) {
+			if at != best && p.better(host, p.members[t.turns[best]].Host) {
 				best = at
 			}
 			break
@@ -266,7 +272,7 @@ func (p *picking) draw(t *tier, candidates int) (Choice, bool) {
 	if best < 0 {
 		return Choice{}, false
 	}
-	return Choice{Index: t.ready[best], Host: p.members[t.ready[best]].Host}, true
+	return Choice{Index: t.turns[best], Host: p.members[t.turns[best]].Host}, true
 }
 
 // alike is how much cheaper a host must be to be preferred. Without it, a single
@@ -293,7 +299,7 @@ func (p *picking) better(a, b *outlier.Host) bool {
 func (p *picking) inTurn(t *tier) (Choice, bool) {
 	// Each step takes a turn of its own, so that the host behind an ejected one
 	// does not get its share besides its own.
-	for range t.ready {
+	for range t.turns {
 		at := t.turn()
 		if p.cold(p.members[at].Host) {
 			continue
@@ -307,7 +313,7 @@ func (p *picking) inTurn(t *tier) (Choice, bool) {
 
 // turn returns whose turn it is.
 func (t *tier) turn() int {
-	return t.ready[t.next.Add(1)%uint32(len(t.ready))]
+	return t.turns[t.next.Add(1)%uint32(len(t.turns))]
 }
 
 // search is for when the chosen tier gave no host that will do: any host in use,

@@ -2,6 +2,7 @@ package picker
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"sort"
 )
@@ -51,13 +52,17 @@ func (p *picking) onRing() (Choice, bool) {
 	return Choice{Index: second, Host: p.members[second].Host}, true
 }
 
-// newRing gives every member the same number of points, at least size together.
+// newRing gives every member points by its weight, at least size together.
 func newRing(members []Member, size int) []point {
 	each := max(1, (max(size, 1)+len(members)-1)/len(members))
+	sum := 0.0
+	for _, m := range members {
+		sum += m.weight()
+	}
 	ring := make([]point, 0, each*len(members))
 	for i, m := range members {
 		hash := Hash(m.Host.Address())
-		for range each {
+		for range max(1, int(math.Round(float64(each*len(members))*m.weight()/sum))) {
 			ring = append(ring, point{hash: hash, member: i})
 			hash = Mix(hash + golden)
 		}
