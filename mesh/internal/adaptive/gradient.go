@@ -9,8 +9,8 @@ import (
 
 const (
 	startLimit = 40 // the first one
-	minSamples = 10  // of a window that changes the limit
-	maxFalls   = 5   // in a row, before the base is doubted
+	minSamples = 10 // of a window that changes the limit
+	maxFalls   = 5  // in a row, before the base is doubted
 
 	cut, growth = 0.5, 2.0 // bounds of the gradient
 	follow      = 0.25     // how far the base goes towards a window that measures it
