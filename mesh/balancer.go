@@ -277,7 +277,8 @@ func outcome(err error, call *call) outlier.Outcome {
 			return outlier.GatewayError
 		}
 		return outlier.Ignored
-	case codes.Canceled:
+	case codes.Canceled, codes.ResourceExhausted:
+		// Who has too much to do says so quickly, which makes it no faster.
 		return outlier.Ignored
 	default:
 		return outlier.Success

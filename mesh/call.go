@@ -21,6 +21,7 @@ type call struct {
 	host    atomic.Pointer[outlier.Host] // where it went
 	tried   []*outlier.Host              // where earlier ones went, if those are to be avoided
 	trailer metadata.MD                  // written by Done, before the attempt returns
+	number  int                          // of attempts before it
 	limited bool                         // its time limit is the mesh's own
 	refused bool                         // the mesh did not let it out
 	// elsewhere prefers endpoints of other zones to those of the nearest, if some
@@ -46,6 +47,7 @@ type unaryCall struct {
 	limited bool            // the deadline is the route's
 	tried   []*outlier.Host // hosts of failed attempts
 	subset  *policy.Subset  // its part of a split, over all attempts
+	made    int             // attempts so far
 }
 
 // result is what became of an attempt.
@@ -67,7 +69,7 @@ func (ch *channel) unary(ctx context.Context, method string, req, reply any, cc 
 	}
 	u := &unaryCall{channel: ch, plan: plan, rule: rule, method: method, req: req, conn: cc, invoke: invoke}
 	u.subset = ch.mesh.subset(ctx, &rule.Split)
-	ctx = ch.mesh.trace.send(ctx)
+	ctx = sendCriticality(ch.mesh.trace.send(ctx))
 	if limit := u.limit(ctx); limit > 0 {
 		u.limited = true
 		var cancel context.CancelFunc
@@ -119,7 +121,13 @@ func (u *unaryCall) once(ctx context.Context, reply any, opts []grpc.CallOption)
 			return u.hedge(ctx, reply, fresh, opts)
 		}
 	}
-	return u.attempt(ctx, &call{tried: u.tried, limited: u.limited, subset: u.subset, elsewhere: u.rule.Retries.RemoteLocalities}, reply, opts)
+	return u.attempt(ctx, u.next(), reply, opts)
+}
+
+// next returns the state of one more attempt.
+func (u *unaryCall) next() *call {
+	u.made++
+	return &call{tried: u.tried, number: u.made - 1, limited: u.limited, subset: u.subset, elsewhere: u.rule.Retries.RemoteLocalities}
 }
 
 // attempt makes one attempt.
@@ -132,6 +140,9 @@ func (u *unaryCall) attempt(ctx context.Context, c *call, reply any, opts []grpc
 		defer u.channel.gate.Leave()
 	}
 	u.channel.mesh.counts.attempts.Add(1)
+	if c.number > 0 {
+		ctx = metadata.AppendToOutgoingContext(ctx, attemptsHeader, strconv.Itoa(c.number))
+	}
 	limit := u.rule.Retries.PerTryTimeout
 	if limit == 0 {
 		ctx = context.WithValue(ctx, callKey{}, c)

@@ -201,6 +201,39 @@
 // Buckets are each process's own, and last over reloads. They are ten thousand at
 // most: when more callers are under way, the newest of a rule share one.
 //
+// How much a server takes on:
+//
+//	kind: Overload
+//	name: orders
+//	criticalityFrom: [spiffe://shop.test/portico]   # nobody, if absent
+//	rules:                              # from and to as above; every call, if absent
+//	- to: [{operation: {paths: [/shop.orders.v1.OrderService/*]}}]
+//	  gradientControllerConfig:         # Envoy's words; {} has these values
+//	    sampleAggregatePercentile: {value: 50}
+//	    concurrencyLimitParams: {maxConcurrencyLimit: 1000, concurrencyUpdateInterval: 100ms}
+//	    minRttCalcParams: {interval: 60s, requestCount: 50, minConcurrency: 3, jitter: {value: 15}, buffer: {value: 25}}
+//	  maxPendingRequests: 100           # as many as run, if absent
+//	  maxPendingDuration: 1s
+//	  minRemainingTime: 5ms             # none, if absent
+//
+// All calls that a rule is the first to match, of all callers, share a limit on how
+// many run at a time. The server finds it by itself: where calls take longer than they
+// do when it has little to do, the limit is cut. Calls beyond it wait, the most
+// critical first, and of equals the callers with the fewest; further ones end
+// RESOURCE_EXHAUSTED at once, and grpc-retry-pushback-ms says when to come again.
+// Three times the load that a server can bear leaves it doing what it can, in some
+// three times the time that a call takes otherwise. Unlike Envoy, which lets
+// minConcurrency calls in and refuses the rest to see what a call takes otherwise, the
+// mesh halves the limit for a moment while calls wait.
+//
+// [WithCriticality] says how critical calls are, and goes on from server to server. More than
+// [Critical] is believed of the callers in criticalityFrom. Retries and hedges (which
+// the mesh marks with gRFC A6's grpc-previous-rpc-attempts) count for a step less, and
+// copies for [Sheddable]. Streams wait like calls, and then take up no place. Health
+// checks are never refused. Calls with less than minRemainingTime left when they come
+// or when it is their turn end DEADLINE_EXCEEDED without being begun. What a server
+// has learned lasts over reloads. [Stats].Overloads shows it.
+//
 // PeerAuthentication is taken with mtls.mode STRICT, which is what there is.
 //
 // # Calls

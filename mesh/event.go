@@ -24,6 +24,12 @@ const (
 	// CallLimited: a server refused a call because its caller had made too many.
 	// Method, Peer and Policy (the RateLimit) are set.
 	CallLimited EventKind = "call_limited"
+	// CallShed: a server had too much to do to take a call on. Method, Peer and
+	// Policy (the Overload) are set.
+	CallShed EventKind = "call_shed"
+	// CallTooLate: a call was refused as too little time was left for it. Method is
+	// set, and Target at a client.
+	CallTooLate EventKind = "call_too_late"
 	// CallExpired: a server refused a call over a connection one of whose
 	// certificates has ended. Method and Peer are set.
 	CallExpired EventKind = "call_expired"
@@ -106,6 +112,10 @@ type Stats struct {
 	Expired uint64 `json:"expired"`
 	// Limited counts allowed calls that a RateLimit refused.
 	Limited uint64 `json:"limited"`
+	// Shed counts calls that a server had too much to do for, and TooLate calls that
+	// were not made, or not begun, as too little time was left.
+	Shed    uint64 `json:"shed"`
+	TooLate uint64 `json:"too_late"`
 	// DryRunDiffers counts decisions that a policy in dry run would change.
 	DryRunDiffers uint64 `json:"dry_run_differs"`
 	// Rotated counts streams that ended with their connection's certificate,
@@ -120,6 +130,8 @@ type Stats struct {
 	DiscoveryErrors uint64 `json:"discovery_errors"`
 	// CertificateExpiry is when the process's own certificate ends.
 	CertificateExpiry time.Time `json:"certificate_expiry"`
+	// Overloads are the adaptive limits of servers, in the order of the policy.
+	Overloads []OverloadStats `json:"overloads,omitempty"`
 	// Endpoints of all open clients, by target and address.
 	Endpoints []EndpointStats `json:"endpoints"`
 }
@@ -141,6 +153,7 @@ type counters struct {
 	retries, hedges, retriesRefused            atomic.Uint64
 	faults, mirrors, mirrorsDropped            atomic.Uint64
 	egressDenied, limited                      atomic.Uint64
+	shed, tooLate                              atomic.Uint64
 	allowed, denied, dryRunDiffers             atomic.Uint64
 	overflows                                  atomic.Uint64
 	expired, rotated, panics                   atomic.Uint64
@@ -158,8 +171,9 @@ func (m *Mesh) Stats() Stats {
 		Overflows:    c.overflows.Load(),
 		EgressDenied: c.egressDenied.Load(), Ejections: c.ejections.Load(),
 		Allowed: c.allowed.Load(), Denied: c.denied.Load(), DryRunDiffers: c.dryRunDiffers.Load(), Expired: c.expired.Load(),
-		Limited: c.limited.Load(),
-		Rotated: c.rotated.Load(), Panics: c.panics.Load(),
+		Limited: c.limited.Load(), Shed: c.shed.Load(), TooLate: c.tooLate.Load(),
+		Overloads: m.overloads.stats(m.policy.Load()),
+		Rotated:   c.rotated.Load(), Panics: c.panics.Load(),
 		PolicyLoads: c.policyLoads.Load(), PolicyErrors: c.policyErrors.Load(), DiscoveryErrors: c.discoveryErrors.Load(),
 	}
 	if svid, err := m.identity.GetX509SVID(); err == nil {

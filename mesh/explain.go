@@ -41,6 +41,8 @@ type Explanation struct {
 	// DryRun is a policy in dry run that would have answered otherwise.
 	DryRun string
 
+	// Overload is what bounds the server's work on such calls.
+	Overload OverloadExplanation
 	// RateLimits bound how often the caller may call the method.
 	RateLimits []RateLimitExplanation
 	// Egress is the document that lets the caller call the target, and EgressDenied
@@ -105,6 +107,7 @@ func (p *Policy) Explain(q Query) Explanation {
 			e.RateLimits = append(e.RateLimits, RateLimitExplanation{Name: limit.Name, Burst: rule.Limit.Burst, Every: rule.Limit.Every})
 			return true
 		})
+		e.Overload = p.explainOverload(caller, q.Method)
 		e.Allowed, e.Policy, e.Rule, e.DryRun = decision.Allowed, decision.Policy, decision.Rule, decision.DryRun
 	}
 	if q.Target == "" {
@@ -171,6 +174,7 @@ func (e Explanation) String() string {
 	for _, limit := range e.RateLimits {
 		fmt.Fprintf(&b, "  rate: %d at once, and one every %v (RateLimit %q)\n", limit.Burst, limit.Every, limit.Name)
 	}
+	e.Overload.write(&b)
 	if e.Query.Target == "" {
 		return b.String()
 	}

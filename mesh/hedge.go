@@ -69,7 +69,8 @@ func (u *unaryCall) hedge(ctx context.Context, reply any, fresh func() any, opts
 	results := make(chan hedged, policy.MaxAttempts)
 	var calls []*call
 	launch := func() {
-		c := &call{tried: slices.Clone(u.tried), limited: u.limited, subset: u.subset, elsewhere: u.rule.Retries.RemoteLocalities}
+		c := u.next()
+		c.tried = slices.Clone(c.tried)
 		for _, earlier := range calls {
 			if host := earlier.host.Load(); host != nil {
 				c.tried = append(c.tried, host)

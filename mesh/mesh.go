@@ -85,6 +85,8 @@ type Mesh struct {
 	rates  rate.Limiter
 	counts counters
 
+	overloads overloads
+
 	mu       sync.Mutex // guards channels
 	channels map[*channel]int
 

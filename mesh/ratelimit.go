@@ -2,13 +2,10 @@ package mesh
 
 import (
 	"context"
-	"strconv"
 	"time"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/portico-bff/portico/mesh/internal/authz"
@@ -49,9 +46,7 @@ func (m *Mesh) limited(ctx context.Context, p *Policy, info *credentials.TLSInfo
 		}
 		m.counts.limited.Add(1)
 		m.onEvent(Event{Kind: CallLimited, Method: method, Peer: peerID(info), Policy: limit.Name})
-		ms := (wait + time.Millisecond - 1) / time.Millisecond
-		// Without a transport, in tests of the interceptor, there is nobody to tell.
-		_ = grpc.SetTrailer(ctx, metadata.Pairs("grpc-retry-pushback-ms", strconv.FormatInt(int64(ms), 10)))
+		pushBack(ctx, wait)
 		refusal = status.Error(codes.ResourceExhausted, "the mesh policy allows this caller no more calls of this method for now")
 		return false
 	})

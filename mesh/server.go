@@ -108,10 +108,15 @@ func (m *Mesh) serveUnary(ctx context.Context, req any, info *grpc.UnaryServerIn
 	if _, err := m.admit(ctx, info.FullMethod); err != nil {
 		return nil, err
 	}
+	ctx, work, err := m.begin(ctx, info.FullMethod)
+	if err != nil {
+		return nil, err
+	}
 	defer func() {
 		if v := recover(); v != nil {
 			reply, err = nil, m.panicked(info.FullMethod, v)
 		}
+		work.end(err)
 	}()
 	return handle(m.trace.receive(ctx), req)
 }
@@ -123,7 +128,12 @@ func (m *Mesh) serveStream(srv any, stream grpc.ServerStream, info *grpc.StreamS
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancelCause(m.trace.receive(stream.Context()))
+	ctx, work, err := m.begin(stream.Context(), info.FullMethod)
+	if err != nil {
+		return err
+	}
+	work.pass()
+	ctx, cancel := context.WithCancelCause(m.trace.receive(ctx))
 	defer cancel(nil)
 	left := time.Until(expiry)
 	timer := time.AfterFunc(left-min(left/10, time.Second), func() { cancel(errRotated()) })

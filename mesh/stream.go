@@ -41,7 +41,7 @@ func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.C
 }
 
 func (ch *channel) openStream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts []grpc.CallOption) (grpc.ClientStream, error) {
-	inner, err := open(ch.mesh.trace.send(ctx), desc, cc, method, opts...)
+	inner, err := open(sendCriticality(ch.mesh.trace.send(ctx)), desc, cc, method, opts...)
 	if err != nil {
 		return nil, err
 	}

@@ -52,7 +52,7 @@ func (r *reader) document(n ast.Node, p *Policy, names map[string]bool) {
 	kind := ""
 	for _, pair := range pairs {
 		if pair.Key.GetToken().Value == "kind" {
-			kind, ok = r.word(pair.Value, "kind", "Authorization", "Destination", "Egress", "PeerAuthentication", "RateLimit", "Route")
+			kind, ok = r.word(pair.Value, "kind", "Authorization", "Destination", "Egress", "Overload", "PeerAuthentication", "RateLimit", "Route")
 			if !ok {
 				return
 			}
@@ -60,13 +60,15 @@ func (r *reader) document(n ast.Node, p *Policy, names map[string]bool) {
 	}
 	switch kind {
 	case "":
-		r.fail(place(n), `document: "kind" is missing, want "Authorization", "Destination", "Egress", "PeerAuthentication", "RateLimit" or "Route"`)
+		r.fail(place(n), `document: "kind" is missing, want "Authorization", "Destination", "Egress", "Overload", "PeerAuthentication", "RateLimit" or "Route"`)
 	case "Authorization":
 		r.authorization(n, p, names)
 	case "Destination":
 		r.destination(n, p, names)
 	case "Egress":
 		r.egress(n, p, names)
+	case "Overload":
+		r.overload(n, p, names)
 	case "PeerAuthentication":
 		r.peerAuthentication(n)
 	case "RateLimit":

@@ -24,6 +24,7 @@ type Policy struct {
 	Routes         []Route
 	Egresses       []Egress
 	RateLimits     []RateLimit
+	Overloads      []Overload
 }
 
 // Destination says how one service is reached.

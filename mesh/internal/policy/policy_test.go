@@ -126,7 +126,7 @@ func TestMistakes(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ name, text, want string }{
 		{"no kind", "name: x", `m.yaml:1:1: document: "kind" is missing`},
-		{"unknown kind", "kind: Authorisation", `m.yaml:1:7: kind: the mesh does not honour "Authorisation", want "Authorization", "Destination", "Egress", "PeerAuthentication", "RateLimit" or "Route"; did you mean "Authorization"?`},
+		{"unknown kind", "kind: Authorisation", `m.yaml:1:7: kind: the mesh does not honour "Authorisation", want "Authorization", "Destination", "Egress", "Overload", "PeerAuthentication", "RateLimit" or "Route"; did you mean "Authorization"?`},
 		{"not a mapping", "- a", `m.yaml:1:1: document: a list, want a mapping`},
 		{"no YAML", "kind: [", `m.yaml:1:7: `},
 		{"a key twice", "kind: Authorization\nkind: Route", `m.yaml:2:1: `},
