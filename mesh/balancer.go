@@ -277,7 +277,12 @@ func outcome(err error, call *call) outlier.Outcome {
 			return outlier.GatewayError
 		}
 		return outlier.Ignored
-	case codes.Canceled, codes.ResourceExhausted:
+	case codes.Canceled:
+		if call != nil && call.silent.Load() {
+			return outlier.GatewayError
+		}
+		return outlier.Ignored
+	case codes.ResourceExhausted:
 		// Who has too much to do says so quickly, which makes it no faster.
 		return outlier.Ignored
 	default:

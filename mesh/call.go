@@ -29,6 +29,7 @@ type call struct {
 	elsewhere bool
 	subset    *policy.Subset // where it may go; nil: anywhere
 	mirrored  bool           // it is a copy, and says nothing of its endpoint
+	silent    atomic.Bool    // it was cancelled as no header came within the mesh's limit
 }
 
 type callKey struct{}
@@ -162,19 +163,24 @@ func (u *unaryCall) repeatable(r result) bool {
 
 // spend asks the budget for one more attempt beside or after r.
 func (u *unaryCall) spend(r result, kind EventKind) bool {
-	m := u.channel.mesh
-	event := Event{Kind: kind, Target: u.channel.target, Method: u.method, Err: r.err}
-	if r.call != nil {
-		if host := r.host.Load(); host != nil {
+	return u.channel.spend(u.plan, kind, u.method, r.call, r.err)
+}
+
+// spend asks the budget for one more attempt beside or after another, which may have
+// failed.
+func (ch *channel) spend(p *plan, kind EventKind, method string, c *call, err error) bool {
+	event := Event{Kind: kind, Target: ch.target, Method: method, Err: err}
+	if c != nil {
+		if host := c.host.Load(); host != nil {
 			event.Endpoint = host.Address()
 		}
 	}
-	ok := u.plan.budget.Withdraw()
+	ok := p.budget.Withdraw()
 	if !ok {
 		event.Kind = RetryRefused
-		m.counts.retriesRefused.Add(1)
+		ch.mesh.counts.retriesRefused.Add(1)
 	}
-	m.onEvent(event)
+	ch.mesh.onEvent(event)
 	return ok
 }
 

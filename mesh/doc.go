@@ -261,8 +261,11 @@
 // proto.Message or a [HedgedReply]; other calls are not hedged.
 //
 // gRPC's own retries are off, except for calls that a server has surely
-// not seen. Streams are balanced and judged like calls; they have no default
-// timeout and are not repeated, since messages may have been seen.
+// not seen. Streams are balanced and judged like calls, and have no default timeout.
+// One that fails is opened again, on the same conditions, as long as its caller has
+// seen nothing of it: neither a header nor a message has come. What was sent is sent
+// again; of that 256 KiB are kept (grpc.MaxRetryRPCBufferSize changes it), and who sends
+// more is committed to the attempt, as gRFC A6 says. perTryTimeout is for the header.
 //
 // # Endpoints
 //

@@ -3,49 +3,78 @@ package mesh
 import (
 	"context"
 	"slices"
+	"strconv"
 	"sync"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+
+	"github.com/portico-bff/portico/mesh/internal/policy"
 )
 
-// stream opens a stream. It is routed, balanced and its endpoint judged like a
-// call's; it has no default deadline and is not retried, as messages may have been
-// seen.
-func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+// streamCall is what opening a stream takes.
+type streamCall struct {
+	channel  *channel
+	plan     *plan
+	rule     *policy.RouteRule
+	desc     *grpc.StreamDesc
+	conn     *grpc.ClientConn
+	method   string
+	streamer grpc.Streamer
+	opts     []grpc.CallOption
+	subset   *policy.Subset
+}
+
+// stream opens a stream. It is routed, balanced and its endpoint judged like a call's.
+// It has no default deadline, and is retried as long as nothing of it has been seen.
+func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	plan := ch.plan()
 	if err := ch.leave(plan, method); err != nil {
 		return nil, err
 	}
 	rule, _ := plan.rule(ctx, method)
+	plan.budget.Deposit()
 	if err := ch.fault(ctx, &rule.Fault, method); err != nil {
 		return nil, err
 	}
-	if subset := ch.mesh.subset(ctx, &rule.Split); subset != nil {
-		ctx = context.WithValue(ctx, callKey{}, &call{subset: subset})
+	s := streamCall{
+		channel: ch, plan: plan, rule: rule, desc: desc, conn: cc, method: method,
+		streamer: streamer, opts: opts, subset: ch.mesh.subset(ctx, &rule.Split),
 	}
-	if plan.destination.Pool.MaxRequests > 0 {
+	ctx = sendCriticality(ch.mesh.trace.send(ctx))
+	if rule.Retries.Attempts > 0 && ch.mesh.idempotent(method) {
+		return s.retried(ctx)
+	}
+	return s.open(ctx, &call{subset: s.subset})
+}
+
+// open makes one attempt at opening the stream.
+func (s *streamCall) open(ctx context.Context, c *call, more ...grpc.CallOption) (grpc.ClientStream, error) {
+	ch, opts := s.channel, append(slices.Clip(s.opts), more...)
+	ctx = context.WithValue(ctx, callKey{}, c)
+	if c.number > 0 {
+		ctx = metadata.AppendToOutgoingContext(ctx, attemptsHeader, strconv.Itoa(c.number))
+	}
+	if s.plan.destination.Pool.MaxRequests > 0 {
 		if err := ch.enter(ctx); err != nil {
+			c.refused = true
 			return nil, err
 		}
 		leave := sync.OnceFunc(ch.gate.Leave)
-		opts = append(slices.Clip(opts), grpc.OnFinish(func(error) { leave() }))
-		inner, err := ch.openStream(ctx, desc, cc, method, open, opts)
+		inner, err := s.streamer(ctx, s.desc, s.conn, s.method, append(opts, grpc.OnFinish(func(error) { leave() }))...)
 		if err != nil {
 			leave()
+			return nil, err
 		}
-		return inner, err
+		return &clientStream{ClientStream: inner, mesh: ch.mesh, method: s.method}, nil
 	}
-	return ch.openStream(ctx, desc, cc, method, open, opts)
-}
-
-func (ch *channel) openStream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts []grpc.CallOption) (grpc.ClientStream, error) {
-	inner, err := open(sendCriticality(ch.mesh.trace.send(ctx)), desc, cc, method, opts...)
+	inner, err := s.streamer(ctx, s.desc, s.conn, s.method, opts...)
 	if err != nil {
 		return nil, err
 	}
-	return &clientStream{ClientStream: inner, mesh: ch.mesh, method: method}, nil
+	return &clientStream{ClientStream: inner, mesh: ch.mesh, method: s.method}, nil
 }
 
 // clientStream tells the end of a connection's certificate from a failure.
