@@ -33,21 +33,33 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return nil, nil
 	}
-	if r.ContentLength > limit {
-		return nil, tooLarge(limit)
-	}
-	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
-		return nil, unsupported("content coding", encoding)
+	body, err := openBody(w, r, limit)
+	if err != nil {
+		return nil, err
 	}
 	var b bytes.Buffer
 	if r.ContentLength > 0 {
 		// Grown as data comes: a length is easily claimed.
 		b.Grow(int(min(r.ContentLength, 64<<10)) + bytes.MinRead)
 	}
-	if _, err := b.ReadFrom(http.MaxBytesReader(w, r.Body, limit)); err != nil {
+	if _, err := b.ReadFrom(body); err != nil {
 		return nil, readError(err, limit)
 	}
 	return b.Bytes(), nil
+}
+
+// openBody returns a request's body, whose size is bounded by limit, if it can be read at all.
+func openBody(w http.ResponseWriter, r *http.Request, limit int64) (io.Reader, error) {
+	if r.Body == nil {
+		return http.NoBody, nil
+	}
+	if r.ContentLength > limit {
+		return nil, tooLarge(limit)
+	}
+	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return nil, unsupported("content coding", encoding)
+	}
+	return http.MaxBytesReader(w, r.Body, limit), nil
 }
 
 func readError(err error, limit int64) error {

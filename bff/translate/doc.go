@@ -42,6 +42,14 @@
 // comes at first, says from where to go on. All else, and all other methods, is bound to the client: when it leaves, the
 // call is cancelled.
 //
+// # Uploads and downloads
+//
+// Where the answer is a google.api.HttpBody, the body is its data, of its type; where messages of it are streamed, one
+// after the other, and a download that fails breaks off. Where a client-streaming method takes one, in its body or as all
+// of its message, the parts of the upload become messages as they come, of at most 64 KiB of data each, and all with its
+// type and what path and query bind; the body's limit bounds all of them. Neither direction holds more than a part or two:
+// who is slow holds the other end back.
+//
 // # WebSockets
 //
 // Every streaming method can be called over a WebSocket at its path, and at /ws/{service}/{method}. A text frame is one

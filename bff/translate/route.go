@@ -32,6 +32,8 @@ type route struct {
 	answers   *answers
 	// socketOnly tells that nothing but WebSockets is served here.
 	socketOnly bool
+	// uploads takes the parts of an upload as the messages of a client-streaming method; nil if they are none.
+	uploads *route
 }
 
 // bodyKind is what a request's body is.
@@ -61,9 +63,25 @@ type settings struct {
 
 // compile makes the route of a binding. The error joins all that is wrong with it.
 func compile(m *upstream.Method, b binding, s settings) (*route, error) {
-	if m.ClientStreaming {
-		b.body = "*" // each frame of a WebSocket is a whole message
+	if !m.ClientStreaming {
+		return compileBinding(m, b, s)
 	}
+	var uploads *route
+	if fd := fieldNamed(m.Input, b.body); !m.ServerStreaming && (b.body == "*" && isHTTPBody(m.Input) || fd != nil && !fd.IsList() && isHTTPBody(fd.Message())) {
+		var err error
+		if uploads, err = compileBinding(m, b, s); err != nil {
+			return nil, err
+		}
+	}
+	b.body = "*" // each frame of a WebSocket is a whole message
+	rt, err := compileBinding(m, b, s)
+	if err == nil {
+		rt.uploads = uploads
+	}
+	return rt, err
+}
+
+func compileBinding(m *upstream.Method, b binding, s settings) (*route, error) {
 	rt := &route{method: m, httpMethod: b.httpMethod, builder: wire.NewBuilder(m.Input, s.parse)}
 	var errs []error
 	var err error
@@ -102,7 +120,7 @@ func (rt *route) compileBody(body string, o wire.ParseOptions) (err error) {
 	case "":
 	case "*":
 		rt.body = wholeBody
-		rt.rawBody = isHTTPBody(rt.method.Input) && !rt.method.ClientStreaming
+		rt.rawBody = isHTTPBody(rt.method.Input)
 		if rt.parser, err = wire.NewParser(rt.method.Input, o); err != nil {
 			return err
 		}

@@ -248,6 +248,8 @@ func (rt *Router) serve(w http.ResponseWriter, r *http.Request, to *route, p *ur
 		rt.unary(w, r, to, p)
 	case isUpgrade(r):
 		rt.socket(w, r, to, p)
+	case to.uploads != nil && !to.socketOnly:
+		rt.upload(w, r, to.uploads, p)
 	case to.method.ClientStreaming, to.socketOnly:
 		w.Header().Set("Upgrade", "websocket")
 		w.Header().Set("Connection", "Upgrade")
