@@ -71,8 +71,12 @@ func (ch *channel) unary(ctx context.Context, method string, req, reply any, cc 
 	u := &unaryCall{channel: ch, plan: plan, rule: rule, method: method, req: req, conn: cc, invoke: invoke}
 	u.subset = ch.mesh.subset(ctx, &rule.Split)
 	ctx = sendCriticality(ch.mesh.trace.send(ctx))
-	if limit := u.limit(ctx); limit > 0 {
-		u.limited = true
+	limit, limited, err := ch.timeLimit(ctx, rule, method)
+	if err != nil {
+		return err
+	}
+	u.limited = limited
+	if limit > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
@@ -89,7 +93,7 @@ func (ch *channel) unary(ctx context.Context, method string, req, reply any, cc 
 			return r.err
 		}
 		wait, ok := pause(rule, attempt, r.trailer)
-		if deadline, has := ctx.Deadline(); !ok || has && time.Until(deadline) <= wait {
+		if deadline, has := ctx.Deadline(); !ok || has && time.Until(deadline) <= wait+rule.Minimum {
 			return r.err
 		}
 		if !u.spend(r, AttemptRetried) || !sleep(ctx, wait) {
@@ -97,21 +101,6 @@ func (ch *channel) unary(ctx context.Context, method string, req, reply any, cc 
 		}
 		ch.mesh.counts.retries.Add(1)
 		u.avoid(r)
-	}
-}
-
-// limit returns the time that the mesh gives the call, zero if its own deadline is
-// earlier or nobody objects to it.
-func (u *unaryCall) limit(ctx context.Context) time.Duration {
-	limit := u.rule.Timeout
-	deadline, ok := ctx.Deadline()
-	switch {
-	case !ok && limit == 0:
-		return policy.DefaultTimeout
-	case ok && time.Until(deadline) <= limit:
-		return 0
-	default:
-		return limit
 	}
 }
 

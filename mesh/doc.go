@@ -135,7 +135,9 @@
 //	  match:
 //	  - uri: {prefix: /shop.orders.v1.OrderService/Get}       # or exact
 //	    headers: {x-env: {exact: canary}}                     # or prefix, regex, {} for any
-//	  timeout: 2s
+//	  timeout: 2s                                             # and at most the caller's
+//	  timeoutMargin: 10ms                                     # less than the caller's; none
+//	  minRemainingTime: 20ms                                  # for a call to be made; none
 //	  retries: {attempts: 3, perTryTimeout: 500ms, retryOn: unavailable, backoff: 25ms}
 //	- timeout: 10s
 //	  route:                                                  # any endpoint, if absent
@@ -239,7 +241,11 @@
 // # Calls
 //
 // A unary call ends with its route's timeout or its own deadline, whichever is
-// earlier; with neither, after 15 s. A failed attempt is made again if
+// earlier; with neither, after 15 s. What is left of a deadline goes along with the
+// call, and so from service to service. A route's timeoutMargin ends it so much earlier
+// than the caller's deadline, which leaves the caller time to do something about it;
+// with minRemainingTime a call or stream that has less left is not even made, and ends
+// DEADLINE_EXCEEDED ([Stats].TooLate). A failed attempt is made again if
 //
 //   - its code is one of the route's (or it ran into perTryTimeout),
 //   - the method is idempotent: by idempotency_level in its linked descriptor, or

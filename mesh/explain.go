@@ -59,11 +59,14 @@ type Explanation struct {
 	Limits map[string]int
 	// Route is the host by which the Route was found, Entry the place of its
 	// entry; "" and -1 for the defaults.
-	Route         string
-	Entry         int
-	Timeout       time.Duration // zero: the caller's, or 15s if it has none
-	Retries       int
-	PerTryTimeout time.Duration
+	Route   string
+	Entry   int
+	Timeout time.Duration // zero: the caller's, or 15s if it has none
+	// TimeoutMargin is how much earlier than its caller's deadline a call ends, and
+	// MinRemainingTime how much time it must have left to be made.
+	TimeoutMargin, MinRemainingTime time.Duration
+	Retries                         int
+	PerTryTimeout                   time.Duration
 	// Hedges is how many attempts may run beside the first, HedgingDelay apart.
 	Hedges       int
 	HedgingDelay time.Duration
@@ -128,6 +131,7 @@ func (p *Policy) Explain(q Query) Explanation {
 	e.HashHeader = plan.destination.HashHeader
 	e.Limits = limits(&plan.destination)
 	e.Timeout = rule.Timeout
+	e.TimeoutMargin, e.MinRemainingTime = rule.Margin, rule.Minimum
 	e.Retries = rule.Retries.Attempts
 	e.PerTryTimeout = rule.Retries.PerTryTimeout
 	e.Hedges, e.HedgingDelay = max(0, rule.Hedging.MaxAttempts-1), rule.Hedging.Delay
@@ -206,6 +210,7 @@ func (e Explanation) String() string {
 	e.writeSplit(&b)
 	e.writeFault(&b)
 	fmt.Fprintf(&b, "  timeout: %s\n", timeout)
+	e.writeMargin(&b)
 	fmt.Fprintf(&b, "  retries: %d on %s, if the method is idempotent", e.Retries, codeList(e.RetryOn))
 	if e.PerTryTimeout > 0 {
 		fmt.Fprintf(&b, ", %v a try", e.PerTryTimeout)

@@ -35,6 +35,9 @@ func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.C
 		return nil, err
 	}
 	rule, _ := plan.rule(ctx, method)
+	if _, _, err := ch.timeLimit(ctx, rule, method); err != nil {
+		return nil, err
+	}
 	plan.budget.Deposit()
 	if err := ch.fault(ctx, &rule.Fault, method); err != nil {
 		return nil, err

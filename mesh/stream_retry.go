@@ -161,7 +161,7 @@ func (s *retriedStream) again(err error, trailer metadata.MD) bool {
 		return false
 	}
 	wait, ok := pause(s.rule, s.attempts-1, trailer)
-	if deadline, has := s.ctx.Deadline(); !ok || has && time.Until(deadline) <= wait {
+	if deadline, has := s.ctx.Deadline(); !ok || has && time.Until(deadline) <= wait+s.rule.Minimum {
 		return false
 	}
 	if !s.channel.spend(s.plan, AttemptRetried, s.method, c, err) || !sleep(s.ctx, wait) {

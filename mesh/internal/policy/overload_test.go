@@ -73,3 +73,11 @@ func TestOverloadMistakes(t *testing.T) {
 		{"minRemainingTime: 5ms\n---\nkind: Overload\nname: orders\nrules: []", `Overload: a second one for "orders"`},
 	})
 }
+
+func TestMinimumBeyondTheTimeout(t *testing.T) {
+	t.Parallel()
+	mistakes(t, "kind: Route\nhosts: [orders]\nhttp:\n- ", [][2]string{
+		{`{timeout: 1s, minRemainingTime: 2s}`, `http: minRemainingTime is 2s, want at most the timeout, 1s`},
+		{`timeoutMargin: 0`, `timeoutMargin: 0, want a positive duration`},
+	})
+}

@@ -51,11 +51,14 @@ type RouteRule struct {
 	Name    string
 	Match   []Match       // any of them; none: every call
 	Timeout time.Duration // no call takes longer; zero leaves it to the caller
-	Retries Retries
-	Hedging Hedging
-	Split   Split
-	Fault   Fault
-	Mirror  *Mirror // nil: none
+	// Margin is how much earlier than the caller's deadline a call ends, and Minimum
+	// how much time it must have left to be made.
+	Margin, Minimum time.Duration
+	Retries         Retries
+	Hedging         Hedging
+	Split           Split
+	Fault           Fault
+	Mirror          *Mirror // nil: none
 }
 
 // DefaultTimeout is the deadline of a call that has none, and no route's.

@@ -120,6 +120,8 @@ func (r *reader) routeRule(n ast.Node) RouteRule {
 			r.each(n, "match", func(n ast.Node) { rule.Match = append(rule.Match, r.match(n)) })
 		}},
 		key{name: "timeout", read: func(n ast.Node) { r.duration(n, "timeout", &rule.Timeout) }},
+		key{name: "timeoutMargin", read: func(n ast.Node) { r.duration(n, "timeoutMargin", &rule.Margin) }},
+		key{name: "minRemainingTime", read: func(n ast.Node) { r.duration(n, "minRemainingTime", &rule.Minimum) }},
 		key{name: "retries", read: func(n ast.Node) { rule.Retries = r.retries(n) }},
 		key{name: "hedging", read: func(n ast.Node) {
 			r.mapping(n, "hedging",
@@ -140,6 +142,9 @@ func (r *reader) routeRule(n ast.Node) RouteRule {
 		rule.Mirror.Percent = mirrored
 	case mirrored >= 0:
 		r.fail(place(n), `http: "mirrorPercentage" without "mirror"`)
+	}
+	if rule.Timeout > 0 && rule.Minimum > rule.Timeout {
+		r.fail(place(n), "http: minRemainingTime is %v, want at most the timeout, %v", rule.Minimum, rule.Timeout)
 	}
 	if rule.Split.By != "" && len(rule.Split.To) < 2 {
 		r.fail(place(n), `http: "splitBy" without a "route" of several destinations`)
