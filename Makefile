@@ -110,7 +110,9 @@ fuzz: ## Run every fuzz target for FUZZTIME (30s) each
 bench: ## Measure against the floor and peers into test/bench/results (BENCHFLAGS="-suite rest -strict")
 	go build -trimpath -o .bin/ ./cmd/bff
 	cd test/bench && go build -trimpath -o '$(CURDIR)/.bin/bench' .
-	.bin/bench -portico .bin/bff -out test/bench/results $(BENCHFLAGS)
+	go test -c -trimpath -o .bin/bench-mesh/ ./mesh ./mesh/internal/authz
+	cd test/bench && go build -trimpath -ldflags='-s -w' -o '$(CURDIR)/.bin/bench-mesh/' ./mesh/client/mesh ./mesh/client/bare
+	.bin/bench -portico .bin/bff -programs .bin/bench-mesh -out test/bench/results $(BENCHFLAGS)
 
 .PHONY: bench-go
 bench-go: ## Run the packages' own benchmarks COUNT (10) times into .out/bench.txt

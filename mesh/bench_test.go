@@ -47,13 +47,13 @@ func BenchmarkCall(b *testing.B) {
 	})
 }
 
-func loopback(b *testing.B, s *mesh.Server) string {
-	b.Helper()
-	listener, err := new(net.ListenConfig).Listen(b.Context(), "tcp", "127.0.0.1:0")
+func loopback(tb testing.TB, s *mesh.Server) string {
+	tb.Helper()
+	listener, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
-	serve(b, s, listener)
+	serve(tb, s, listener)
 	return listener.Addr().String()
 }
 

@@ -50,6 +50,11 @@ type expectOption struct {
 // service configs, which are the mesh's. The connection is lazy, and closed by
 // the caller.
 func (m *Mesh) NewClient(target string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
+	return m.newClient(target, opts)
+}
+
+// newClient is NewClient with options that come after the mesh's.
+func (m *Mesh) newClient(target string, opts []grpc.DialOption, last ...grpc.DialOption) (*grpc.ClientConn, error) {
 	ch := &channel{mesh: m, target: target, gate: gate.New(gate.Config{}), seed: rand.Uint64(), changed: make(chan struct{}, 1)} //nolint:gosec // spreads load, no secret
 	plain := clientDefaults()
 	for _, opt := range opts {
@@ -84,14 +89,15 @@ func (m *Mesh) NewClient(target string, opts ...grpc.DialOption) (*grpc.ClientCo
 		return nil, fmt.Errorf("mesh: target %q: %w", target, err)
 	}
 	plain = append(plain, security...)
-	conn, err := grpc.NewClient(target, append(plain,
+	plain = append(plain,
 		grpc.WithResolvers(builder),
 		grpc.WithNoProxy(),
 		// Retries are ours; gRPC still repeats what a server has surely not seen.
 		grpc.WithDisableRetry(),
 		grpc.WithChainUnaryInterceptor(ch.unary),
 		grpc.WithChainStreamInterceptor(ch.stream),
-	)...)
+	)
+	conn, err := grpc.NewClient(target, append(plain, last...)...)
 	if err != nil {
 		return nil, fmt.Errorf("mesh: target %q: %w", target, err)
 	}

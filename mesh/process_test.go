@@ -26,14 +26,19 @@ import (
 const replicaFolder = "MESH_TEST_REPLICA"
 
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(replicaFolder); dir != "" {
-		if err := runReplica(dir); err != nil {
-			_, _ = io.WriteString(os.Stderr, err.Error()+"\n")
-			os.Exit(1)
-		}
-		return
+	run := func() error { return nil }
+	switch {
+	case os.Getenv(replicaFolder) != "":
+		run = func() error { return runReplica(os.Getenv(replicaFolder)) }
+	case os.Getenv(callerMode) != "":
+		run = func() error { return runCaller(os.Stdin, os.Stdout) }
+	default:
+		goleak.VerifyTestMain(m)
 	}
-	goleak.VerifyTestMain(m)
+	if err := run(); err != nil {
+		_, _ = io.WriteString(os.Stderr, err.Error()+"\n")
+		os.Exit(1)
+	}
 }
 
 // runReplica serves until its input ends; its first line of output is its address.

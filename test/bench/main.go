@@ -2,7 +2,7 @@
 // for each suite. See README.md.
 //
 // It is also the programs that it measures with: "bench backend" is the gRPC service, "bench front NAME TARGET" a
-// contender, and "bench load" the load generator.
+// contender, "bench load" the load generator, and "bench echo [FOLDER]" the server that clients are measured with.
 package main
 
 import (
@@ -24,6 +24,8 @@ import (
 	"github.com/portico-bff/portico/test/bench/backend"
 	"github.com/portico-bff/portico/test/bench/front"
 	"github.com/portico-bff/portico/test/bench/load"
+	"github.com/portico-bff/portico/test/bench/mesh"
+	"github.com/portico-bff/portico/test/bench/mesh/echo"
 	"github.com/portico-bff/portico/test/bench/report"
 	"github.com/portico-bff/portico/test/bench/rest"
 	"github.com/portico-bff/portico/test/bench/wire"
@@ -51,6 +53,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 			return runFront(ctx, args[1:], stdout)
 		case "load":
 			return load.Serve(ctx, stdin, stdout)
+		case "echo":
+			dir := strings.Join(args[1:], " ")
+			return listen(ctx, stdout, func(ctx context.Context, lis net.Listener) error { return echo.Serve(ctx, lis, dir) })
 		}
 	}
 	return bench(ctx, args, stdout, stderr)
@@ -89,6 +94,7 @@ func runFront(ctx context.Context, args []string, stdout io.Writer) error {
 type settings struct {
 	suites   []string
 	portico  string
+	programs string
 	out      string
 	rounds   int
 	duration time.Duration
@@ -104,9 +110,10 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	suites := flags.String("suite", strings.Join(allSuites(), ","), "`names` of the suites to run")
 	only := flags.String("run", "", "measure only the cases of suite rest that match this `regexp`: order, page, five, latency")
 	flags.StringVar(&s.portico, "portico", ".bin/bff", "Portico's `program`")
+	flags.StringVar(&s.programs, "programs", ".bin/bench-mesh", "`folder` of the programs that suite mesh measures")
 	flags.StringVar(&s.out, "out", "", "write results to this `folder`; nowhere if empty")
 	flags.IntVar(&s.rounds, "rounds", 5, "how often everything is measured")
-	flags.DurationVar(&s.duration, "duration", 4*time.Second, "how long each contender is measured in a round of suite rest; a tenth of it each figure of suite wire")
+	flags.DurationVar(&s.duration, "duration", 4*time.Second, "how long each contender is measured in a round; a tenth of it each figure of suite wire")
 	flags.IntVar(&s.conns, "connections", 64, "how many requests are under way")
 	flags.BoolVar(&s.strict, "strict", false, "exit with status 1 if a mark is not met")
 	if err := flags.Parse(args); err != nil {
@@ -139,7 +146,7 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	return s, nil
 }
 
-func allSuites() []string { return []string{"wire", "rest"} }
+func allSuites() []string { return []string{"wire", "rest", "mesh"} }
 
 // bench runs the suites.
 func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
@@ -183,6 +190,11 @@ func (s *settings) run(ctx context.Context, name string, progress io.Writer) (re
 	self, err := os.Executable()
 	if err != nil {
 		return report.Result{}, err
+	}
+	if name == "mesh" {
+		return mesh.Run(ctx, mesh.Options{
+			Self: self, Programs: s.programs, Rounds: s.rounds, Warmup: s.duration / 8, Duration: s.duration, Calls: s.conns, Progress: progress,
+		})
 	}
 	return rest.Run(ctx, rest.Options{
 		Self: self, Portico: s.portico, Descriptors: descriptors, Rounds: s.rounds, Warmup: s.duration / 8, Duration: s.duration,

@@ -60,6 +60,9 @@ func Start(ctx context.Context, stderr *os.File, env []string, program string, a
 	return &Process{Name: strings.Join(append([]string{program}, args...), " "), In: in, Out: out, cmd: cmd, stop: stop, pid: cmd.Process.Pid}, nil
 }
 
+// Interrupt asks the program to end, if it still runs, and does not wait for that.
+func (p *Process) Interrupt() { p.stop() }
+
 // Stop ends the program, if it still runs, and waits for its end.
 func (p *Process) Stop() error {
 	p.stop()
