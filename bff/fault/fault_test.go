@@ -77,9 +77,6 @@ func TestCodes(t *testing.T) {
 			if got := e.Connack(); got != tt.connack {
 				t.Errorf("Connack = %d, want %d", got, tt.connack)
 			}
-			if got := e.Suback(); got != 0x80 {
-				t.Errorf("Suback = %#x, want 0x80", got)
-			}
 			if got := e.Retryable(); got != tt.retryable {
 				t.Errorf("Retryable = %v, want %v", got, tt.retryable)
 			}

@@ -2,13 +2,12 @@ package fault
 
 import "google.golang.org/grpc/codes"
 
-// Return codes of MQTT 3.1.1: CONNACK (section 3.2.2.3) and SUBACK (section 3.9.3).
+// Return codes of CONNACK (MQTT 3.1.1, section 3.2.2.3).
 const (
 	connackIdentifierRejected = 2
 	connackUnavailable        = 3
 	connackBadCredentials     = 4
 	connackNotAuthorized      = 5
-	subackFailure             = 0x80
 )
 
 // Connack is the CONNACK return code that refuses a connection because of the error: bad credentials, not
@@ -25,6 +24,3 @@ func (e *Error) Connack() byte {
 		return connackUnavailable
 	}
 }
-
-// Suback is the SUBACK return code that refuses a subscription. MQTT 3.1.1 has only one.
-func (e *Error) Suback() byte { return subackFailure }
