@@ -247,8 +247,10 @@ func (p *lbPicker) choose(info balancer.PickInfo, call *call, d *policy.Destinat
 const chooseAttempts = 3
 
 // hashOf is the hash of a call's header, or a random one if it has none.
-func hashOf(ctx context.Context, header string) uint64 {
-	if values := outgoing(ctx, header); len(values) > 0 {
+func hashOf(ctx context.Context, header string) uint64 { return hashOfValues(outgoing(ctx, header)) }
+
+func hashOfValues(values []string) uint64 {
+	if len(values) > 0 {
 		return picker.Hash(values[0])
 	}
 	return rand.Uint64() //nolint:gosec // spreads load, no secret

@@ -190,9 +190,14 @@ func pause(rule *policy.RouteRule, attempt int, trailer metadata.MD) (time.Durat
 		}
 		return time.Duration(ms) * time.Millisecond, true
 	}
+	return jittered(rule, attempt), true
+}
+
+// jittered is a backoff that doubles with each attempt.
+func jittered(rule *policy.RouteRule, attempt int) time.Duration {
 	wait := rule.Retries.MaxBackoff
 	if attempt < 16 {
 		wait = min(wait, rule.Retries.BaseBackoff<<attempt)
 	}
-	return time.Duration((0.8 + 0.4*rand.Float64()) * float64(wait)), true //nolint:gosec // spreads load, no secret
+	return time.Duration((0.8 + 0.4*rand.Float64()) * float64(wait)) //nolint:gosec // spreads load, no secret
 }

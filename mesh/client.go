@@ -56,7 +56,7 @@ func (m *Mesh) NewClient(target string, opts ...grpc.DialOption) (*grpc.ClientCo
 // newClient is NewClient with options that come after the mesh's.
 func (m *Mesh) newClient(target string, opts []grpc.DialOption, last ...grpc.DialOption) (*grpc.ClientConn, error) {
 	ch := &channel{mesh: m, target: target, gate: gate.New(gate.Config{}), seed: rand.Uint64(), changed: make(chan struct{}, 1)} //nolint:gosec // spreads load, no secret
-	plain := clientDefaults()
+	plain := append(clientDefaults(), grpc.WithContextDialer(ch.dial))
 	for _, opt := range opts {
 		if from, ok := opt.(*source.Source); ok {
 			ch.source = from
@@ -106,7 +106,6 @@ func (m *Mesh) newClient(target string, opts []grpc.DialOption, last ...grpc.Dia
 
 const (
 	clientKeepaliveTime = 30 * time.Second // servers of the mesh allow minPing
-	connectTimeout      = 10 * time.Second
 	connectBackoff      = 200 * time.Millisecond
 	connectBackoffLimit = 10 * time.Second
 )
@@ -121,7 +120,7 @@ func clientDefaults() []grpc.DialOption {
 			Backoff: backoff.Config{
 				BaseDelay: connectBackoff, Multiplier: 1.6, Jitter: 0.2, MaxDelay: connectBackoffLimit,
 			},
-			MinConnectTimeout: connectTimeout,
+			MinConnectTimeout: policy.DefaultConnectTimeout,
 		}),
 	}
 }
@@ -141,7 +140,8 @@ type channel struct {
 	holding sync.Mutex // guards held
 	held    map[*lb]*share
 
-	mirrors atomic.Int64 // copies of calls under way
+	mirrors atomic.Int64           // copies of calls under way
+	reached func(host string) bool // says whether there is a connection, for HTTP
 
 	planning sync.Mutex // held while a new plan is made
 }
@@ -220,8 +220,13 @@ func newPlan(p *Policy, target string) *plan {
 // rule returns how a call is made, and the place of the entry that says so; -1 is
 // the default.
 func (p *plan) rule(ctx context.Context, method string) (*policy.RouteRule, int) {
+	return p.match(ctx, method, outgoing)
+}
+
+// match is rule for calls whose headers are read with values.
+func (p *plan) match(ctx context.Context, method string, values func(context.Context, string) []string) (*policy.RouteRule, int) {
 	for i := range p.rules {
-		if p.rules[i].Matches(ctx, method, outgoing) {
+		if p.rules[i].Matches(ctx, method, values) {
 			return &p.rules[i], i
 		}
 	}
@@ -267,7 +272,7 @@ func (ch *channel) endpoints() []EndpointStats {
 	for address, host := range hosts {
 		list = append(list, EndpointStats{
 			Target: ch.target, Address: address,
-			Ready: ready[address], Ejected: host.Ejected(), Active: host.Active(),
+			Ready: ready[address] || ch.reached != nil && ch.reached(address), Ejected: host.Ejected(), Active: host.Active(),
 		})
 	}
 	return list

@@ -106,7 +106,7 @@
 //	    localityLbSetting: {enabled: true, failover: [{from: north, to: south}]}   # none
 //	    warmup: {duration: 30s, minimumPercent: 10, aggression: 1}                 # off if absent
 //	  connectionPool:                   # no bounds if absent
-//	    tcp: {maxConnections: 100}      # to all endpoints together
+//	    tcp: {maxConnections: 100, connectTimeout: 10s}   # the number to all endpoints together
 //	    http:
 //	      http2MaxRequests: 1000        # attempts and streams at a time, to all endpoints
 //	      http1MaxPendingRequests: 1024 # that wait for that
@@ -122,6 +122,7 @@
 //	    maxEjectionPercent: 50
 //	    minHealthPercent: 0
 //	  retryBudget: {retryRatio: 0.2, minRetriesPerSecond: 10, ttl: 10s}   # Linkerd's words
+//	  tls: {mode: ISTIO_MUTUAL}         # or SIMPLE: see HTTP
 //	subsets:                            # by the labels that a Discovery tells
 //	- {name: v1, labels: {version: v1}}
 //	- {name: v2, labels: {version: v2}}
@@ -313,6 +314,36 @@
 // in use is never ejected, and an endpoint keeps its record while its address
 // stays, whatever else is resolved anew.
 //
+// # HTTP
+//
+// [Mesh.Transport] is to net/http what [Mesh.NewClient] is to gRPC: HTTP/1.1 and HTTP/2
+// with the same endpoints, identities, routes (uri matches the path), deadlines,
+// budgets, hedges and bounds. What is different for HTTP:
+//
+//   - 502, 503, 504 and lost connections are gateway errors; 5xx are the rest too, but
+//     for 501, and 500 is "internal"; 429 is "resource-exhausted".
+//   - Methods that RFC 9110 calls idempotent are tried again, and requests with an
+//     Idempotency-Key, if the body can be had again (GetBody). When no connection could
+//     be made, any request is.
+//   - Retry-After is waited for if the deadline allows it, and a 429 that has it is
+//     tried again. When no attempts are left the last answer is the answer.
+//   - Endpoints are judged by the header of an answer. The body streams; perTryTimeout
+//     ends with the header, and the timeout (or the 15 s) with the body.
+//   - HTTP/1.1 has a connection for each request at a time: maxConnections is shared
+//     out among the endpoints, and requests wait for one. With either protocol,
+//     connections are left for new ones as servers of the mesh would ask for, and when
+//     they have had at most maxRequestsPerConnection.
+//   - An endpoint that no connection could be made to is asked last for a moment.
+//
+// A server outside of the mesh (an identity provider, say) has no SPIFFE id. Its
+// Destination says so and has no identities; its certificate must be for its name, and
+// it is not shown ours:
+//
+//	kind: Destination
+//	host: login.shop.test
+//	trafficPolicy:
+//	  tls: {mode: SIMPLE, caCertificates: /etc/ssl/shop.pem}   # the system's if absent; sni for another name
+//
 // # Servers
 //
 // [Mesh.NewServer] has the standard health service, bounds on messages (4 MiB),
@@ -344,6 +375,6 @@
 //
 // # What it does not do
 //
-// It is no HTTP proxy, and knows no TCP. Rules are about callers, methods and
+// It is no proxy, has no servers but gRPC's, and knows no TCP. Rules are about callers, methods and
 // metadata; what a request contains is the service's own to judge.
 package mesh

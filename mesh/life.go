@@ -10,7 +10,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 	"google.golang.org/grpc/credentials"
 )
 
@@ -60,57 +59,76 @@ func (l *lives) over(ctx context.Context) bool {
 }
 
 // limit closes the connection when the first of the two certificates that made it
-// ends, or the peer's, if nobody knows the process's own (nil).
-func (l *lives) limit(conn net.Conn, info credentials.AuthInfo, own *x509svid.SVID) (net.Conn, credentials.AuthInfo, error) {
+// ends. own is nil if we showed none to a server outside of the mesh, or if nobody
+// knows it: then the peer's counts.
+func (l *lives) limit(conn net.Conn, info credentials.AuthInfo, own *x509.Certificate) (net.Conn, credentials.AuthInfo, error) {
 	shown, ok := info.(credentials.TLSInfo)
-	if !ok || len(shown.State.PeerCertificates) == 0 || shown.SPIFFEID == nil {
+	if !ok || len(shown.State.PeerCertificates) == 0 || own != nil && shown.SPIFFEID == nil {
 		_ = conn.Close()
 		return nil, nil, errors.New("mesh: the peer showed no SPIFFE certificate")
 	}
 	shown.State.PeerCertificates = slices.Clone(shown.State.PeerCertificates)
-	limited := &mortalConn{
-		Conn: conn, lives: l, key: &shown.State.PeerCertificates[0],
-		end: shown.State.PeerCertificates[0].NotAfter,
-	}
-	if own != nil {
-		limited.end = earlier(own.Certificates[0], shown.State.PeerCertificates[0])
-	}
-	l.ends.Store(limited.key, limited.end)
-	limited.mu.Lock()
-	defer limited.mu.Unlock()
-	limited.timer = time.AfterFunc(time.Until(limited.end), func() { _ = limited.Close() })
+	limited := &mortalConn{Conn: conn, lives: l, key: &shown.State.PeerCertificates[0]}
+	end := earlier(own, shown.State.PeerCertificates[0])
+	l.ends.Store(limited.key, end)
+	limited.begin(end, nil)
 	return limited, shown, nil
 }
 
-func earlier(a, b *x509.Certificate) time.Time {
-	if a.NotAfter.Before(b.NotAfter) {
-		return a.NotAfter
+// earlier returns when the first of two certificates ends; own may be nil.
+func earlier(own, peer *x509.Certificate) time.Time {
+	if own != nil && own.NotAfter.Before(peer.NotAfter) {
+		return own.NotAfter
 	}
-	return b.NotAfter
+	return peer.NotAfter
 }
 
 // mortalConn is a connection that closes at its time.
 type mortalConn struct {
 	net.Conn
 	lives *lives
-	key   **x509.Certificate
-	end   time.Time
+	key   **x509.Certificate // nil if no call asks for its end
 
-	mu    sync.Mutex // guards timer
-	timer *time.Timer
+	mu     sync.Mutex // guards what follows
+	end    time.Time
+	timer  *time.Timer // nil before the handshake is over, and after Close
+	closed func()      // is told of Close
+}
+
+// begin sets the end. closed is told when the connection has closed, before or then;
+// it may be nil.
+func (c *mortalConn) begin(end time.Time, closed func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.end, c.closed = end, closed
+	c.timer = time.AfterFunc(time.Until(end), func() { _ = c.Close() })
 }
 
 // Close closes the connection and stops its clock.
 func (c *mortalConn) Close() error {
 	c.mu.Lock()
-	c.timer.Stop()
+	timer, closed, end := c.timer, c.closed, c.end
+	c.timer, c.closed = nil, nil
 	c.mu.Unlock()
-	if time.Now().Before(c.end) {
-		c.lives.ends.Delete(c.key)
-	} else {
-		time.AfterFunc(afterlife, func() { c.lives.ends.Delete(c.key) })
+	if timer != nil {
+		timer.Stop()
+		c.forget(end)
+	}
+	if closed != nil {
+		closed()
 	}
 	return c.Conn.Close()
+}
+
+// forget lets go of the connection's end, some time after it.
+func (c *mortalConn) forget(end time.Time) {
+	switch {
+	case c.key == nil:
+	case time.Now().Before(end):
+		c.lives.ends.Delete(c.key)
+	default:
+		time.AfterFunc(afterlife, func() { c.lives.ends.Delete(c.key) })
+	}
 }
 
 // SyscallConn lets gRPC set socket options through the wrapper.

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -87,8 +89,10 @@ type Mesh struct {
 
 	overloads overloads
 
-	mu       sync.Mutex // guards channels
-	channels map[*channel]int
+	mu         sync.Mutex // guards what follows
+	channels   map[*channel]int
+	transports map[string]*httpTransport
+	closed     bool
 
 	stop context.CancelFunc
 	work sync.WaitGroup
@@ -129,6 +133,7 @@ func New(ctx context.Context, o Options) (*Mesh, error) {
 		maxAge:     o.MaxConnectionAge,
 		drainDelay: o.DrainDelay,
 		channels:   map[*channel]int{},
+		transports: map[string]*httpTransport{},
 
 		discovery:   o.Discovery,
 		lookup:      o.LookupHost,
@@ -163,9 +168,16 @@ func New(ctx context.Context, o Options) (*Mesh, error) {
 	return m, nil
 }
 
-// Close ends the mesh's work in the background and waits for it. Clients and
-// servers are closed by those who made them, before.
+// Close ends the mesh's work in the background and its Transports, and waits for
+// them. Clients and servers are closed by those who made them, before.
 func (m *Mesh) Close() error {
+	m.mu.Lock()
+	m.closed = true
+	transports := slices.Collect(maps.Values(m.transports))
+	m.mu.Unlock()
+	for _, t := range transports {
+		t.close()
+	}
 	m.stop()
 	m.work.Wait()
 	return nil

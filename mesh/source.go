@@ -108,7 +108,7 @@ func (ch *channel) placed(state resolver.State) resolver.State {
 // security returns what secures the channel's connections, and says which balancer it
 // has.
 func (ch *channel) security() ([]grpc.DialOption, error) {
-	own := &secure{mesh: ch.mesh, expected: ch.expected, permitted: ch.permitted, target: ch.target}
+	own := &secure{mesh: ch.mesh, channel: ch}
 	if ch.source == nil {
 		return []grpc.DialOption{
 			grpc.WithTransportCredentials(own),
@@ -141,7 +141,7 @@ func (b *borrowed) Clone() credentials.TransportCredentials { return b }
 
 // ClientHandshake pins the server, whoever the source would let it be.
 func (b *borrowed) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	if err := b.own.permitted(authority); err != nil {
+	if err := b.own.channel.permitted(authority); err != nil {
 		return nil, nil, err
 	}
 	conn, info, err := b.TransportCredentials.ClientHandshake(ctx, authority, raw)
@@ -154,7 +154,7 @@ func (b *borrowed) ClientHandshake(ctx context.Context, authority string, raw ne
 	}
 	if err := b.own.pin(&shown); err != nil {
 		_ = conn.Close()
-		b.own.mesh.onEvent(Event{Kind: HandshakeRefused, Target: b.own.target, Err: err})
+		b.own.mesh.onEvent(Event{Kind: HandshakeRefused, Target: b.own.channel.target, Err: err})
 		return nil, nil, err
 	}
 	return b.own.mesh.lives.limit(conn, info, nil)
@@ -162,7 +162,7 @@ func (b *borrowed) ClientHandshake(ctx context.Context, authority string, raw ne
 
 // pin says why the server of a connection is not one that is expected.
 func (s *secure) pin(info *credentials.TLSInfo) error {
-	expected, err := s.expected()
+	expected, err := s.channel.expected()
 	if err != nil {
 		return err
 	}
@@ -170,7 +170,7 @@ func (s *secure) pin(info *credentials.TLSInfo) error {
 		return errors.New("mesh: the server showed no SPIFFE certificate")
 	}
 	if id := peerID(info); !slices.Contains(expected, id) {
-		return fmt.Errorf("mesh: the server is %s, which is not among those expected of %s", id, s.target)
+		return fmt.Errorf("mesh: the server is %s, which is not among those expected of %s", id, s.channel.target)
 	}
 	return nil
 }

@@ -105,6 +105,11 @@ func (p *plan) subsets() []*policy.Subset {
 
 // subset chooses where a call goes, once for all its attempts; nil is anywhere.
 func (m *Mesh) subset(ctx context.Context, s *policy.Split) *policy.Subset {
+	return m.share(s, func(name string) []string { return outgoing(ctx, name) })
+}
+
+// share is subset for calls whose headers are read with values.
+func (m *Mesh) share(s *policy.Split, values func(name string) []string) *policy.Subset {
 	switch len(s.To) {
 	case 0:
 		return nil
@@ -112,8 +117,8 @@ func (m *Mesh) subset(ctx context.Context, s *policy.Split) *policy.Subset {
 		return s.To[0].Subset
 	}
 	if s.By != "" {
-		if values := outgoing(ctx, s.By); len(values) > 0 {
-			return s.To[s.Shares.At(split.Point(values[0]))].Subset
+		if key := values(s.By); len(key) > 0 {
+			return s.To[s.Shares.At(split.Point(key[0]))].Subset
 		}
 	}
 	return s.To[s.Shares.At(m.chance())].Subset

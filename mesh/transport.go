@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 
-	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/spiffetls/tlsconfig"
 	"google.golang.org/grpc/credentials"
 )
@@ -19,12 +18,8 @@ import (
 // The AuthInfo of its connections is a plain credentials.TLSInfo: grpc's own
 // authorization engine and others look for exactly that type.
 type secure struct {
-	mesh *Mesh
-	// expected returns whom a server may be; nil for a server's own side.
-	expected func() ([]spiffeid.ID, error)
-	// permitted says whether a client may ask for an authority at all.
-	permitted func(authority string) error
-	target    string
+	mesh    *Mesh
+	channel *channel // nil at a server
 }
 
 var _ credentials.TransportCredentials = (*secure)(nil)
@@ -34,31 +29,23 @@ var _ credentials.TransportCredentials = (*secure)(nil)
 func (s *secure) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	conn, info, err := s.clientHandshake(ctx, authority, raw)
 	if err != nil && ctx.Err() == nil {
-		s.mesh.onEvent(Event{Kind: HandshakeRefused, Target: s.target, Err: err})
+		s.mesh.onEvent(Event{Kind: HandshakeRefused, Target: s.channel.target, Err: err})
 	}
 	return conn, info, err
 }
 
 func (s *secure) clientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	if err := s.permitted(authority); err != nil {
-		return nil, nil, err
-	}
-	expected, err := s.expected()
+	side, err := s.channel.side(authority)
 	if err != nil {
 		return nil, nil, err
 	}
-	svid, err := s.mesh.identity.GetX509SVID()
-	if err != nil {
-		return nil, nil, fmt.Errorf("mesh: asking for the process's identity: %w", err)
-	}
-	config := &tls.Config{MinVersion: tls.VersionTLS13}
-	tlsconfig.HookMTLSClientConfig(config, svid, s.mesh.identity, tlsconfig.AuthorizeOneOf(expected...))
-	config.MinVersion = tls.VersionTLS13
-	conn, info, err := credentials.NewTLS(config).ClientHandshake(ctx, authority, raw)
+	ctx, cancel := context.WithTimeout(ctx, s.channel.connectTimeout())
+	defer cancel()
+	conn, info, err := credentials.NewTLS(side.config).ClientHandshake(ctx, authority, raw)
 	if err != nil {
 		return nil, nil, err
 	}
-	return s.mesh.lives.limit(conn, info, svid)
+	return s.mesh.lives.limit(conn, info, side.own)
 }
 
 // ServerHandshake takes any caller whose certificate the trusted authorities
@@ -85,7 +72,7 @@ func (s *secure) serverHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, 
 	if err != nil {
 		return nil, nil, err
 	}
-	return s.mesh.lives.limit(conn, info, svid)
+	return s.mesh.lives.limit(conn, info, svid.Certificates[0])
 }
 
 // Info names the protocol.

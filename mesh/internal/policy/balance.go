@@ -2,6 +2,7 @@ package policy
 
 import (
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml/ast"
 
@@ -57,7 +58,14 @@ type Pool struct {
 	MaxRequests, MaxPending int
 	// MaxRequestsPerConnection is after how many requests a connection is replaced.
 	MaxRequestsPerConnection int
+	// ConnectTimeout bounds the making of a connection, and then TLS's handshake;
+	// zero means [DefaultConnectTimeout].
+	ConnectTimeout time.Duration
 }
+
+// DefaultConnectTimeout is how long making a connection may take if no policy says.
+// It is the most that one may say, too, since gRPC gives up then.
+const DefaultConnectTimeout = 10 * time.Second
 
 // Gate returns the bounds of attempts.
 func (p *Pool) Gate() gate.Config { return gate.Config{Running: p.MaxRequests, Waiting: p.MaxPending} }
@@ -152,9 +160,16 @@ const most = 1<<31 - 1
 func (r *reader) connectionPool(n ast.Node, d *Destination) {
 	r.mapping(n, "connectionPool",
 		key{name: "tcp", read: func(n ast.Node) {
-			r.mapping(n, "tcp", key{name: "maxConnections", must: true, read: func(n ast.Node) {
-				r.integer(n, "maxConnections", 1, most, &d.Pool.MaxConnections)
-			}})
+			r.mapping(n, "tcp",
+				key{name: "maxConnections", read: func(n ast.Node) {
+					r.integer(n, "maxConnections", 1, most, &d.Pool.MaxConnections)
+				}},
+				key{name: "connectTimeout", read: func(n ast.Node) {
+					r.duration(n, "connectTimeout", &d.Pool.ConnectTimeout)
+					if d.Pool.ConnectTimeout > DefaultConnectTimeout {
+						r.fail(place(n), "connectTimeout: want at most %v", DefaultConnectTimeout)
+					}
+				}})
 		}},
 		key{name: "http", read: func(n ast.Node) {
 			pending := -1

@@ -47,7 +47,7 @@ func (h *EgressHost) Allows(target string) bool {
 // Ports returns the ports that a target names; none if discovery finds them.
 func Ports(target string) []string {
 	var ports []string
-	for endpoint := range strings.SplitSeq(endpointOf(target), ",") {
+	for endpoint := range strings.SplitSeq(EndpointOf(target), ",") {
 		if _, port, ok := cutPort(endpoint); ok {
 			ports = append(ports, port)
 		}
@@ -57,7 +57,7 @@ func Ports(target string) []string {
 
 // Rule returns the entry that would allow the target.
 func Rule(target string) string {
-	endpoint := endpointOf(target)
+	endpoint := EndpointOf(target)
 	host, port, ok := cutPort(endpoint)
 	if !ok {
 		return "{host: " + strconv.Quote(endpoint) + "}"

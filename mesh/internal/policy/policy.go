@@ -31,6 +31,7 @@ type Policy struct {
 type Destination struct {
 	Host       string
 	Identities []spiffeid.ID
+	TLS        TLS
 	Balance    picker.Config
 	HashHeader string // what picker.ConsistentHash goes by
 	Locality   Locality
@@ -150,7 +151,7 @@ func Names(host, target string) bool {
 	if host == target {
 		return true
 	}
-	endpoint := endpointOf(target)
+	endpoint := EndpointOf(target)
 	if host == endpoint {
 		return true
 	}
@@ -158,8 +159,8 @@ func Names(host, target string) bool {
 	return ok && host == name
 }
 
-// endpointOf returns a target without its scheme and what looks it up.
-func endpointOf(target string) string {
+// EndpointOf returns a target without its scheme and what looks it up.
+func EndpointOf(target string) string {
 	endpoint := target
 	if _, rest, ok := strings.Cut(target, "://"); ok {
 		if _, path, ok := strings.Cut(rest, "/"); ok {

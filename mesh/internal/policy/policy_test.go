@@ -247,10 +247,14 @@ func TestBalancingMistakes(t *testing.T) {
 		"{loadBalancer: {localityLbSetting: {distribute: []}}}":                                 `localityLbSetting: the mesh does not honour "distribute"`,
 		"{loadBalancer: {localityLbSetting: {failover: [{from: a/b, to: c}]}}}":                 `from: "a/b", want a region`,
 		"{loadBalancer: {localityLbSetting: {failover: [{from: a, to: b}, {from: a, to: c}]}}}": `a second one from "a"`,
-		"{connectionPool: {tcp: {connectTimeout: 1s}}}":                                         `tcp: the mesh does not honour "connectTimeout", want "maxConnections"`,
-		"{connectionPool: {http: {maxRetries: 1}}}":                                             `http: the mesh does not honour "maxRetries"`,
-		"{connectionPool: {http: {http1MaxPendingRequests: 1}}}":                                `bounds nothing without "http2MaxRequests"`,
-		"{connectionPool: {http: {http2MaxRequests: 0}}}":                                       `http2MaxRequests: 0, want a whole number from 1`,
+		"{connectionPool: {tcp: {connectTimeout: 11s}}}":                                        `m.yaml:4:56: connectTimeout: want at most 10s`,
+		"{tls: {mode: MUTUAL}}":                                  `m.yaml:4:29: mode: the mesh does not honour "MUTUAL", want "ISTIO_MUTUAL" or "SIMPLE"`,
+		"{tls: {mode: DISABLE}}":                                 `mode: the mesh does not honour "DISABLE"`,
+		"{tls: {mode: SIMPLE}}":                                  `"identities" are of servers in the mesh`,
+		"{tls: {mode: ISTIO_MUTUAL, sni: a}}":                    `"sni" and "caCertificates" are for mode "SIMPLE"`,
+		"{connectionPool: {http: {maxRetries: 1}}}":              `http: the mesh does not honour "maxRetries"`,
+		"{connectionPool: {http: {http1MaxPendingRequests: 1}}}": `bounds nothing without "http2MaxRequests"`,
+		"{connectionPool: {http: {http2MaxRequests: 0}}}":        `http2MaxRequests: 0, want a whole number from 1`,
 	} {
 		_, err := policy.Parse("m.yaml", []byte(before+text))
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -13,13 +13,15 @@ import (
 
 func (r *reader) destination(n ast.Node, p *Policy, names map[string]bool) {
 	d := DefaultDestination()
+	pinned := false
 	r.mapping(n, "Destination",
 		key{name: "kind", read: ignore},
 		key{name: "host", must: true, read: func(n ast.Node) {
 			d.Host, _ = r.text(n, "host")
 			r.once(n, names, "Destination", d.Host)
 		}},
-		key{name: "identities", must: true, read: func(n ast.Node) {
+		key{name: "identities", read: func(n ast.Node) {
+			pinned = true
 			r.each(n, "identities", func(n ast.Node) {
 				s, ok := r.text(n, "identity")
 				if !ok {
@@ -38,11 +40,18 @@ func (r *reader) destination(n ast.Node, p *Policy, names map[string]bool) {
 		}},
 		key{name: "trafficPolicy", read: func(n ast.Node) { r.trafficPolicy(n, &d) }},
 		key{name: "subsets", read: func(n ast.Node) { r.subsets(n, &d) }})
+	switch {
+	case !pinned && d.TLS.Mode == MutualTLS:
+		r.fail(place(n), `Destination: "identities" is missing`)
+	case pinned && d.TLS.Mode == SimpleTLS:
+		r.fail(place(n), `Destination: "identities" are of servers in the mesh; with tls mode "SIMPLE" a server is known by its name`)
+	}
 	p.Destinations = append(p.Destinations, d)
 }
 
 func (r *reader) trafficPolicy(n ast.Node, d *Destination) {
 	r.mapping(n, "trafficPolicy",
+		key{name: "tls", read: func(n ast.Node) { r.tls(n, &d.TLS) }},
 		key{name: "loadBalancer", read: func(n ast.Node) { r.loadBalancer(n, d) }},
 		key{name: "connectionPool", read: func(n ast.Node) { r.connectionPool(n, d) }},
 		key{name: "outlierDetection", read: func(n ast.Node) { r.outlierDetection(n, &d.Outlier, &d.Balance.MinHealthPercent) }},
@@ -159,8 +168,8 @@ func (r *reader) match(n ast.Node) Match {
 			r.mapping(n, "uri",
 				key{name: "exact", read: func(n ast.Node) {
 					s, ok := r.text(n, "exact")
-					if ok && !methodPath.MatchString(s) {
-						r.fail(place(n), `exact: %q, want a full method such as "/shop.orders.v1.OrderService/GetOrder"`, s)
+					if ok && !strings.HasPrefix(s, "/") {
+						r.fail(place(n), `exact: %q, want a full method such as "/shop.orders.v1.OrderService/GetOrder", or a path`, s)
 						return
 					}
 					m.Path = append(m.Path, authz.PathPattern{Path: s})
