@@ -20,6 +20,12 @@ type render struct {
 	spans    []fieldSpan // of the messages being rendered, the innermost last
 	entries  []mapEntry  // of the maps being rendered, the innermost last
 	pieces   [][]byte    // messages put together from several pieces
+	how      how
+	day      int64    // the day of the last time
+	date     [12]byte // its text from the quote to the T; zeros if there was none
+	msg      []byte   // the message that is rendered directly
+	places   []int32  // of the members of messages that are rendered directly, the innermost last
+	pairs    []pair   // of the maps that are rendered directly
 }
 
 // fieldSpan is where a message holds one field.
@@ -37,6 +43,9 @@ func (s *render) message(p *program, msg []byte, depth int) error {
 	}
 	if p.l.special != notSpecial {
 		return s.wellKnown(p, msg, depth-1)
+	}
+	if p.direct != nil && s.how != indexed {
+		return s.directly(p, msg, depth)
 	}
 	s.out = append(s.out, '{')
 	if _, err := s.fields(p, msg, depth-1, false); err != nil {

@@ -51,29 +51,17 @@ func (s *render) bits(p *program, output int, span *fieldSpan, msg []byte) uint6
 
 // timestamp appends a time in the form of RFC 3339 with 0, 3, 6 or 9 digits of a second.
 func (s *render) timestamp(seconds int64, nanos int32) error {
-	if seconds < minTimestampSeconds || seconds > maxTimestampSeconds || nanos < 0 || nanos > maxNanos {
+	if !validTimestamp(seconds, nanos) {
 		return fmt.Errorf("%w: google.protobuf.Timestamp out of range", ErrInvalid)
 	}
-	days := seconds / 86400
-	rest := int(seconds % 86400)
-	if rest < 0 {
-		days--
-		rest += 86400
-	}
-	year, month, day := dateOf(days)
-	b := append(s.out, '"')
-	b = append(appendTwo(appendTwo(b, year/100), year%100), '-')
-	b = append(appendTwo(b, month), '-')
-	b = append(appendTwo(b, day), 'T')
-	b = append(appendTwo(b, rest/3600), ':')
-	b = append(appendTwo(b, rest/60%60), ':')
-	b = appendFraction(appendTwo(b, rest%60), nanos)
-	s.out = append(b, 'Z', '"')
+	b := grow(s.out, len(s.out), slack)
+	s.out = b[:s.putTimestamp(b, len(s.out), seconds, nanos)]
 	return nil
 }
 
-// appendTwo appends two digits.
-func appendTwo(b []byte, n int) []byte { return append(b, byte('0'+n/10), byte('0'+n%10)) }
+func validTimestamp(seconds int64, nanos int32) bool {
+	return seconds >= minTimestampSeconds && seconds <= maxTimestampSeconds && nanos >= 0 && nanos <= maxNanos
+}
 
 // dateOf turns days since 1970-01-01 into a date of the Gregorian calendar: the inverse of daysTo.
 func dateOf(days int64) (year, month, day int) {

@@ -30,20 +30,32 @@ func NewRenderer(md protoreflect.MessageDescriptor, sel *Selection, o RenderOpti
 }
 
 // Append appends the JSON of msg to dst. If msg is no valid message the error wraps [ErrInvalid], and what was appended
-// is of no use.
+// is of no use. All of dst's capacity may be written to.
 func (r *Renderer) Append(dst, msg []byte) ([]byte, error) {
+	return r.append(dst, msg, inOrder)
+}
+
+// append appends the JSON of msg, at first as how says, and with less taken for granted as long as that does not do.
+func (r *Renderer) append(dst, msg []byte, how how) ([]byte, error) {
 	s, ok := r.pool.Get().(*render)
 	if !ok {
 		s = new(render)
 	}
 	s.programs, s.out = r.programs, dst
-	s.spans, s.entries = s.spans[:0], s.entries[:0]
-	err := s.message(r.root, msg, r.programs.o.MaxDepth)
+	var err error
+	for s.how = how; ; s.how++ {
+		s.spans, s.entries, s.places, s.pairs = s.spans[:0], s.entries[:0], s.places[:0], s.pairs[:0]
+		err = s.message(r.root, msg, r.programs.o.MaxDepth)
+		if err == nil || s.how == indexed {
+			break
+		}
+		s.out = s.out[:len(dst)]
+	}
 	out := s.out
-	s.out = nil
+	s.out, s.msg = nil, nil
 	clear(s.pieces)
 	s.pieces = s.pieces[:0]
-	if cap(s.spans)+cap(s.entries) <= maxKept/8 {
+	if cap(s.spans)+cap(s.entries)+cap(s.places)+cap(s.pairs) <= maxKept/8 {
 		r.pool.Put(s)
 	}
 	return out, err
@@ -66,7 +78,8 @@ type program struct {
 	slots   int
 	dense   []lookup // by field number
 	far     map[protowire.Number]*lookup
-	whole   bool // everything is selected, extensions too
+	whole   bool    // everything is selected, extensions too
+	direct  *direct // nil if messages can be rendered by an index only
 }
 
 // lookup is what is done with a field number.
@@ -160,6 +173,15 @@ func (p *programs) fill(prog *program, sel []Selected) {
 		}
 		prog.far[f.num] = &look
 	}
+	prog.direct = p.direct(prog)
+}
+
+// lookup is what is done with a field number; nil if nothing is.
+func (p *program) lookup(num protowire.Number) *lookup {
+	if int(num) < len(p.dense) {
+		return &p.dense[num]
+	}
+	return p.far[num]
 }
 
 // output compiles one field of the output.
