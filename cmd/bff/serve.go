@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/portico-bff/portico/bff"
 	"github.com/portico-bff/portico/bff/config"
+	"github.com/portico-bff/portico/cmd/bff/logbuf"
 )
 
 // startTimeout bounds the start: the wait for an identity, the opening of listeners.
@@ -21,7 +23,8 @@ func serveCommand(s streams) *cobra.Command {
 		Use:   "serve",
 		Short: "Serve a configuration until interrupted",
 		Long: `Serves the doors that a configuration file describes, until SIGINT or SIGTERM. Then it refuses what is new,
-ends streams and waits for requests under way as long as "drain" says. Logs are JSON lines on standard error.`,
+ends streams and waits for requests under way as long as "drain" says. Logs are JSON lines on standard error, in batches:
+a line waits for at most 100 ms, and warnings and errors do not wait.`,
 		Example: `  bff serve -c portico.yaml
   PORTICO_HTTP=0.0.0.0:8080 bff serve -c portico.yaml --log warn`,
 		Args: cobra.NoArgs,
@@ -30,8 +33,9 @@ ends streams and waits for requests under way as long as "drain" says. Logs are 
 			if err := threshold.UnmarshalText([]byte(level)); err != nil {
 				return fmt.Errorf("--log %s: expected debug, info, warn or error", level)
 			}
-			logger := slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: threshold}))
-			return serve(cmd.Context(), file, s, logger)
+			lines := logbuf.New(cmd.ErrOrStderr())
+			err := serve(cmd.Context(), file, s, slog.New(lines.Handler(&slog.HandlerOptions{Level: threshold})))
+			return errors.Join(err, lines.Close())
 		},
 	}
 	configFlag(cmd, &file)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/portico-bff/portico/bff"
 	"github.com/portico-bff/portico/bff/config"
+	"github.com/portico-bff/portico/cmd/bff/logbuf"
 )
 
 func main() {
@@ -43,7 +44,9 @@ func run(ctx context.Context, args []string, stderr io.Writer, lookupEnv func(st
 	if err != nil {
 		return err
 	}
-	logger := slog.New(slog.NewJSONHandler(stderr, nil))
+	lines := logbuf.New(stderr)
+	defer func() { err = errors.Join(err, lines.Close()) }()
+	logger := slog.New(lines.Handler(nil))
 	server, err := bff.New(ctx, file, bff.Extensions{Logger: logger})
 	if err != nil {
 		return err
