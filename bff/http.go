@@ -59,8 +59,15 @@ func (s *Server) router(cfg *config.Config, ext Extensions, tracer trace.TracerP
 	}
 	r.NotFound(rest.ServeHTTP)
 	r.MethodNotAllowed(rest.ServeHTTP)
-	// The middleware is around the router, not in it: chi runs its own only where it has routes.
-	var h http.Handler = r
+	// The middleware is around the router, not in it: chi runs its own only where it has routes. It makes a context and a
+	// request of its own for each request, which those for the REST door, known by now, need not pay for.
+	var h http.Handler = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if request.FromContext(req.Context()).Door == request.Mobile {
+			rest.ServeHTTP(w, req)
+			return
+		}
+		r.ServeHTTP(w, req)
+	})
 	for _, wrap := range slices.Backward(slices.Concat(middleware, ext.Middleware)) {
 		h = wrap(h)
 	}

@@ -98,7 +98,8 @@ type method struct {
 // limited is one configured limit.
 type limited struct {
 	*limit.Limiter
-	per limit.Per
+	per      limit.Per
+	admitted *lazy[prometheus.Counter]
 }
 
 // Operation is what a client asks for, as limits see it.
@@ -199,7 +200,7 @@ func (c *Core) compileLimits(configs []limit.Config) error {
 			all = append(all, mistake.In(err, "limits", strconv.Itoa(i)))
 			continue
 		}
-		c.limits = append(c.limits, limited{Limiter: l, per: cfg.Per})
+		c.limits = append(c.limits, limited{Limiter: l, per: cfg.Per, admitted: &lazy[prometheus.Counter]{}})
 	}
 	return errors.Join(all...)
 }
@@ -207,14 +208,23 @@ func (c *Core) compileLimits(configs []limit.Config) error {
 // Authenticate finds out who shows the credentials and returns a context that carries the principal. Doors call it
 // once per client request or connection.
 func (c *Core) Authenticate(ctx context.Context, cred auth.Credentials) (context.Context, error) {
+	p, err := c.Identify(ctx, cred)
+	if err != nil {
+		return ctx, err
+	}
+	return auth.NewContext(ctx, p), nil
+}
+
+// Identify is [Core.Authenticate] for those whose context has a place for the principal already.
+func (c *Core) Identify(ctx context.Context, cred auth.Credentials) (*auth.Principal, error) {
 	p, err := c.principal(ctx, cred)
 	if err != nil {
 		f := fault.From(err)
 		c.metrics.auth.WithLabelValues(doorLabel(cred.Door), fault.Name(f.Code)).Inc()
-		return ctx, f
+		return nil, f
 	}
-	c.metrics.auth.WithLabelValues(doorLabel(cred.Door), string(p.Kind)).Inc()
-	return auth.NewContext(ctx, p), nil
+	c.metrics.authenticated(cred.Door, p.Kind).Inc()
+	return p, nil
 }
 
 func (c *Core) principal(ctx context.Context, cred auth.Credentials) (*auth.Principal, error) {
@@ -259,7 +269,7 @@ func (c *Core) Admit(ctx context.Context, op Operation, weight int) (limit.Resul
 			}
 			return r, tooMany(r)
 		}
-		c.metrics.limits.WithLabelValues(string(l.per), "admitted").Inc()
+		l.admitted.get(c.metrics.limits, string(l.per), "admitted").Inc()
 		if tightest.Limit == 0 || r.Remaining*tightest.Limit < tightest.Remaining*r.Limit {
 			tightest = r
 		}

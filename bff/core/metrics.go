@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
 
+	"github.com/portico-bff/portico/bff/auth"
 	"github.com/portico-bff/portico/bff/fault"
 	"github.com/portico-bff/portico/bff/request"
 )
@@ -21,6 +22,8 @@ type metrics struct {
 	limits   *prometheus.CounterVec
 	auth     *prometheus.CounterVec
 	streams  *prometheus.GaugeVec
+
+	known [doors][4]lazy[prometheus.Counter] // of auth, by the kind
 }
 
 // newMetrics registers the metrics with r; nil registers them nowhere. Cores with the same r share their metrics.
@@ -71,6 +74,16 @@ func register[C prometheus.Collector](r prometheus.Registerer, metric *C) error 
 		return fmt.Errorf("registering metrics: %w", err)
 	}
 	return nil
+}
+
+// authenticated counts credentials that were found good, by the door and the principal's kind.
+func (m *metrics) authenticated(door request.Door, kind auth.Kind) prometheus.Counter {
+	for i, k := range [...]auth.Kind{auth.Anonymous, auth.User, auth.Service, auth.Device} {
+		if k == kind {
+			return m.known[doorIndex(door)][i].get(m.auth, doorLabel(door), string(kind))
+		}
+	}
+	return m.auth.WithLabelValues(doorLabel(door), string(kind))
 }
 
 // called counts the end of a call.

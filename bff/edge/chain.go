@@ -17,8 +17,8 @@ import (
 
 // Core is what the edge asks of package core.
 type Core interface {
-	// Authenticate finds out who is calling.
-	Authenticate(ctx context.Context, cred auth.Credentials) (context.Context, error)
+	// Identify finds out who is calling.
+	Identify(ctx context.Context, cred auth.Credentials) (*auth.Principal, error)
 	// Admit counts a request against the client's limits.
 	Admit(ctx context.Context, op core.Operation, weight int) (limit.Result, error)
 }

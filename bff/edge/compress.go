@@ -20,12 +20,18 @@ const minCompressed = 256
 // and those of types that are compressed by themselves.
 func compressed(next http.Handler) http.Handler {
 	pools := newCompressors()
+	vary := []string{"Accept-Encoding"} // answers share it; nobody changes it in place
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodHead || r.Header.Get("Upgrade") != "" {
+		if r.Method == http.MethodHead || len(r.Header["Upgrade"]) > 0 {
 			next.ServeHTTP(w, r)
 			return
 		}
-		w.Header().Add("Vary", "Accept-Encoding")
+		h := w.Header()
+		if len(h["Vary"]) == 0 {
+			h["Vary"] = vary
+		} else {
+			h.Add("Vary", vary[0])
+		}
 		coding := preferred(r.Header["Accept-Encoding"])
 		if coding == "" {
 			next.ServeHTTP(w, r)
@@ -39,6 +45,9 @@ func compressed(next http.Handler) http.Handler {
 
 // preferred chooses a coding; empty for none (RFC 9110, section 12.5.3).
 func preferred(accept []string) string {
+	if len(accept) == 0 {
+		return ""
+	}
 	weights := map[string]float64{}
 	for _, field := range accept {
 		for part := range strings.SplitSeq(field, ",") {

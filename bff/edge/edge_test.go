@@ -39,14 +39,14 @@ type stub struct {
 	admit func() (limit.Result, error)
 }
 
-func (s stub) Authenticate(ctx context.Context, cred auth.Credentials) (context.Context, error) {
+func (s stub) Identify(_ context.Context, cred auth.Credentials) (*auth.Principal, error) {
 	switch cred.Bearer {
 	case "":
-		return ctx, nil
+		return &auth.Principal{Kind: auth.Anonymous}, nil
 	case "good":
-		return auth.NewContext(ctx, &auth.Principal{Subject: "ada", Kind: auth.User, Authenticated: true}), nil
+		return &auth.Principal{Subject: "ada", Kind: auth.User, Authenticated: true}, nil
 	}
-	return ctx, fault.New(codes.Unauthenticated, "the token is not valid")
+	return nil, fault.New(codes.Unauthenticated, "the token is not valid")
 }
 
 func (s stub) Admit(context.Context, core.Operation, int) (limit.Result, error) {

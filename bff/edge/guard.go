@@ -7,22 +7,26 @@ import (
 	"github.com/rs/cors"
 	"google.golang.org/grpc/codes"
 
-	"github.com/portico-bff/portico/bff/edge/record"
 	"github.com/portico-bff/portico/bff/fault"
 )
 
 // guarded sets the headers that keep browsers from doing what nobody wants: guessing types, framing, telling others
 // where a user was. It also refuses what the router could not understand.
 func guarded(next http.Handler) http.Handler {
+	// Answers share these; nobody changes a value in place.
+	var (
+		sniff, frame      = []string{"nosniff"}, []string{"DENY"}
+		referrer, onlyTLS = []string{"no-referrer"}, []string{"max-age=31536000"}
+	)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h["X-Content-Type-Options"] = []string{"nosniff"}
-		h["X-Frame-Options"] = []string{"DENY"}
-		h["Referrer-Policy"] = []string{"no-referrer"}
+		h["X-Content-Type-Options"] = sniff
+		h["X-Frame-Options"] = frame
+		h["Referrer-Policy"] = referrer
 		if r.TLS != nil {
-			h["Strict-Transport-Security"] = []string{"max-age=31536000"}
+			h["Strict-Transport-Security"] = onlyTLS
 		}
-		if err := record.FromContext(r.Context()).Err; err != nil { // a path that identified could not read
+		if err := exchangeOf(r).record.Err; err != nil { // a path that identified could not read
 			fault.WriteProblem(w, r, err)
 			return
 		}
@@ -77,10 +81,10 @@ func bearer(r *http.Request) (token string, ok bool) {
 // socketToken takes the token out of the subprotocols of a WebSocket handshake: browsers cannot send Authorization with
 // it, but a subprotocol "bearer." and the token. It is cut out, so that nobody chooses it.
 func socketToken(r *http.Request) string {
-	const name = "Sec-WebSocket-Protocol"
+	const name = "Sec-Websocket-Protocol" // as http.Header spells it
 	token := ""
 	var rest []string
-	for _, field := range r.Header.Values(name) {
+	for _, field := range r.Header[name] {
 		for offer := range strings.SplitSeq(field, ",") {
 			offer = strings.TrimSpace(offer)
 			if t, ok := strings.CutPrefix(offer, "bearer."); ok {

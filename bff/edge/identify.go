@@ -1,13 +1,13 @@
 package edge
 
 import (
+	"crypto/rand"
+	"encoding/hex"
 	"net/http"
-	"net/netip"
+	"time"
 
-	"github.com/google/uuid"
 	"google.golang.org/grpc/codes"
 
-	"github.com/portico-bff/portico/bff/edge/record"
 	"github.com/portico-bff/portico/bff/fault"
 	"github.com/portico-bff/portico/bff/request"
 	"github.com/portico-bff/portico/bff/translate/urlpath"
@@ -15,31 +15,52 @@ import (
 
 const requestID = "X-Request-Id"
 
-// identified gives a request its id, its [request.Info] and its [record.Record]. A client's own id is taken if it is
-// sane, so that it can find its request in our logs; it proves nothing.
+// identified begins a request's [exchange], with an id. A client's own id is taken if it is sane, so that it can find
+// its request in our logs; it proves nothing.
 func identified(door func(*http.Request) request.Door) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			id := ""
 			if sent := r.Header[requestID]; len(sent) == 1 && saneID(sent[0]) {
 				id = sent[0]
-			} else if made, err := uuid.NewV7(); err == nil {
-				id = made.String()
+			} else {
+				id = newID(time.Now())
 			}
 			path, err := urlpath.Canonical(r.URL)
-			info := &request.Info{
-				Door: door(r), ID: id, Method: r.Method, Path: path, Header: r.Header, Remote: remote(r.RemoteAddr),
+			x := &exchange{
+				Context: r.Context(),
+				info: request.Info{
+					Door: door(r), ID: id, Method: r.Method, Path: path, Header: r.Header, Remote: remote(r.RemoteAddr),
+				},
 			}
-			rec := &record.Record{}
-			r = r.WithContext(record.NewContext(request.NewContext(r.Context(), info), rec))
-			w.Header()[requestID] = []string{id}
+			w.Header()[requestID] = x.own(0, id)
 			if err != nil && r.URL.Path != "*" { // the log must see the request nonetheless
 				f := fault.New(codes.InvalidArgument, err.Error(), fault.WithCause(err))
-				rec.Code, rec.Err = f.Code, f
+				x.record.Code, x.record.Err = f.Code, f
 			}
-			next.ServeHTTP(w, r)
+			next.ServeHTTP(w, r.WithContext(x))
 		})
 	}
+}
+
+// newID makes a UUID of version 7 (RFC 9562, section 5.7), which sorts by time.
+func newID(now time.Time) string {
+	var u [16]byte
+	_, _ = rand.Read(u[6:]) // never fails
+	ms := uint64(now.UnixMilli())
+	for i := range 6 {
+		u[i] = byte(ms >> (40 - 8*i))
+	}
+	u[6] = u[6]&0x0f | 0x70
+	u[8] = u[8]&0x3f | 0x80
+	var text [36]byte
+	hex.Encode(text[:8], u[:4])
+	hex.Encode(text[9:13], u[4:6])
+	hex.Encode(text[14:18], u[6:8])
+	hex.Encode(text[19:23], u[8:10])
+	hex.Encode(text[24:], u[10:])
+	text[8], text[13], text[18], text[23] = '-', '-', '-', '-'
+	return string(text[:])
 }
 
 // saneID reports whether a client's id can stand in logs and headers as it is.
@@ -50,12 +71,4 @@ func saneID(id string) bool {
 		}
 	}
 	return len(id) >= 1 && len(id) <= 64
-}
-
-// remote parses the address of a connection's other end.
-func remote(address string) netip.Addr {
-	if ap, err := netip.ParseAddrPort(address); err == nil {
-		return ap.Addr().Unmap()
-	}
-	return netip.Addr{}
 }

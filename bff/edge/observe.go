@@ -1,11 +1,11 @@
 package edge
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,7 +16,6 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 	"google.golang.org/grpc/codes"
 
-	"github.com/portico-bff/portico/bff/edge/record"
 	"github.com/portico-bff/portico/bff/fault"
 	"github.com/portico-bff/portico/bff/request"
 	"github.com/portico-bff/portico/upstream"
@@ -28,110 +27,113 @@ func observed(logger *slog.Logger, m *metrics, tracer trace.Tracer) func(http.Ha
 	_, untraced := tracer.(noop.Tracer)
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			start := time.Now()
-			ctx, span := r.Context(), trace.Span(noop.Span{})
+			x := exchangeOf(r)
+			a := &answering{responseWriter: responseWriter{ResponseWriter: w}, start: time.Now(), span: noop.Span{}}
 			if !untraced || r.Header["Traceparent"] != nil {
-				ctx = propagator.Extract(ctx, propagation.HeaderCarrier(r.Header))
-				ctx, span = tracer.Start(ctx, r.Method, trace.WithSpanKind(trace.SpanKindServer))
+				ctx := propagator.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+				ctx, a.span = tracer.Start(ctx, r.Method, trace.WithSpanKind(trace.SpanKindServer))
 				r = r.WithContext(ctx)
 			}
-			o := &observation{
-				logger: logger, span: span, start: start, w: &responseWriter{ResponseWriter: w},
-				info: request.FromContext(ctx), rec: record.FromContext(ctx),
-			}
-			body := &countingBody{ReadCloser: r.Body}
 			if r.Body != nil && r.Body != http.NoBody {
-				r.Body = body
+				a.body.ReadCloser = r.Body
+				r.Body = &a.body
 			}
 			defer func() { // also if the handler gives the connection up by a panic
-				o.end(ctx, r, m, body.bytes)
+				took := time.Since(a.start)
+				if a.status == 0 {
+					a.status = http.StatusOK
+				}
+				m.observe(x.info.Door, r.Method, x.record.Route, a.status, took)
+				if a.span.IsRecording() {
+					a.trace(x, r)
+				}
+				a.span.End()
+				a.log(logger, x, r, took)
 			}()
-			next.ServeHTTP(o.w, r)
+			next.ServeHTTP(&a.responseWriter, r)
 		})
 	}
 }
 
-// observation is what there is to say about one request.
-type observation struct {
-	logger *slog.Logger
-	span   trace.Span
-	start  time.Time
-	w      *responseWriter
-	info   *request.Info
-	rec    *record.Record
+// answering is an answer under way. Unlike the [exchange], it ends with the request.
+type answering struct {
+	responseWriter
+	body  countingBody
+	start time.Time
+	span  trace.Span
 }
 
-func (o *observation) end(ctx context.Context, r *http.Request, m *metrics, in int64) {
-	took := time.Since(o.start)
-	status := o.w.status
-	if status == 0 {
-		status = http.StatusOK
-	}
-	m.observe(o.info.Door, r.Method, o.rec.Route, status, took)
-	if o.span.IsRecording() {
-		o.trace(r, status)
-	}
-	o.span.End()
+// log writes the line of the access log.
+func (a *answering) log(logger *slog.Logger, x *exchange, r *http.Request, took time.Duration) {
+	ctx, rec := r.Context(), &x.record
 	level := slog.LevelInfo
-	if status >= http.StatusInternalServerError && o.rec.Code != codes.Canceled {
+	if a.status >= http.StatusInternalServerError && rec.Code != codes.Canceled {
 		level = slog.LevelError
 	}
-	if !o.logger.Enabled(ctx, level) {
+	if !logger.Enabled(ctx, level) {
 		return
 	}
 	attrs := make([]slog.Attr, 0, 20)
 	attrs = append(attrs,
-		slog.String("request_id", o.info.ID),
-		slog.String("door", string(o.info.Door)),
-		slog.String("route", o.rec.Route),
+		slog.String("request_id", x.info.ID),
+		slog.String("door", string(x.info.Door)),
+		slog.String("route", rec.Route),
 		slog.String("method", r.Method),
-		slog.String("path", o.info.Path),
-		slog.Int("status", status),
-		slog.String("grpc_code", fault.Name(o.rec.Code)),
+		slog.String("path", x.info.Path),
+		slog.Int("status", a.status),
+		slog.String("grpc_code", fault.Name(rec.Code)),
 		slog.Float64("dur_ms", float64(took.Microseconds())/1e3),
-		slog.Int64("bytes_in", in),
-		slog.Int64("bytes_out", o.w.bytes),
-		slog.String("ip", o.info.Remote.String()),
-		slog.String("ua", r.UserAgent()),
+		slog.Int64("bytes_in", a.body.bytes),
+		slog.Int64("bytes_out", a.bytes),
+		slog.String("ip", x.info.Remote.String()),
+		slog.String("ua", userAgent(r)),
 	)
-	if o.rec.Operation != "" {
-		attrs = append(attrs, slog.String("operation", o.rec.Operation))
+	if rec.Operation != "" {
+		attrs = append(attrs, slog.String("operation", rec.Operation))
 	}
-	if o.rec.Client != "" {
-		attrs = append(attrs, slog.String("client_id", o.rec.Client))
+	if rec.Client != "" {
+		attrs = append(attrs, slog.String("client_id", rec.Client))
 	}
-	if cache := cacheWord(o.rec.Source); cache != "" {
+	if cache := cacheWord(rec.Source); cache != "" {
 		attrs = append(attrs, slog.String("cache", cache))
 	}
-	if sc := o.span.SpanContext(); sc.HasTraceID() {
+	if sc := a.span.SpanContext(); sc.HasTraceID() {
 		attrs = append(attrs, slog.String("trace_id", sc.TraceID().String()))
 	}
-	if o.rec.Err != nil {
-		attrs = append(attrs, slog.String("error", o.rec.Err.Error()))
-		if f, ok := errors.AsType[*fault.Error](o.rec.Err); ok {
+	if rec.Err != nil {
+		attrs = append(attrs, slog.String("error", rec.Err.Error()))
+		if f, ok := errors.AsType[*fault.Error](rec.Err); ok {
 			attrs = append(attrs, slog.String("blame", f.Blame.String()))
 		}
 	}
-	o.logger.LogAttrs(ctx, level, "request", attrs...)
+	logger.LogAttrs(ctx, level, "request", attrs...)
+}
+
+// userAgent is r.UserAgent, without looking for another spelling of the header's name.
+func userAgent(r *http.Request) string {
+	if fields := r.Header["User-Agent"]; len(fields) > 0 {
+		return fields[0]
+	}
+	return ""
 }
 
 // trace gives the span what the conventions for HTTP servers ask for.
-func (o *observation) trace(r *http.Request, status int) {
+func (a *answering) trace(x *exchange, r *http.Request) {
 	name := r.Method
-	if o.rec.Route != "" {
-		name += " " + o.rec.Route
+	if x.record.Route != "" {
+		name += " " + x.record.Route
 	}
-	o.span.SetName(name)
-	o.span.SetAttributes(
+	a.span.SetName(name)
+	a.span.SetAttributes(
 		attribute.String("http.request.method", r.Method),
-		attribute.String("http.route", o.rec.Route),
-		attribute.Int("http.response.status_code", status),
-		attribute.String("url.path", o.info.Path),
-		attribute.String("portico.door", string(o.info.Door)),
-		attribute.String("portico.request_id", o.info.ID),
+		attribute.String("http.route", x.record.Route),
+		attribute.Int("http.response.status_code", a.status),
+		attribute.String("url.path", x.info.Path),
+		attribute.String("portico.door", string(x.info.Door)),
+		attribute.String("portico.request_id", x.info.ID),
 	)
-	if status >= http.StatusInternalServerError {
-		o.span.SetStatus(otelcodes.Error, fault.Name(o.rec.Code))
+	if a.status >= http.StatusInternalServerError {
+		a.span.SetStatus(otelcodes.Error, fault.Name(x.record.Code))
 	}
 }
 
@@ -150,7 +152,21 @@ func cacheWord(s upstream.Source) string {
 }
 
 // metrics counts requests (OpenTelemetry's conventions for HTTP servers, as Prometheus spells them).
-type metrics struct{ duration *prometheus.HistogramVec }
+type metrics struct {
+	duration *prometheus.HistogramVec
+
+	// mu guards known.
+	mu sync.RWMutex
+	// known are the histograms with labels that were used: finding them by their labels costs more than observing.
+	known map[series]prometheus.Observer
+}
+
+// series is a set of labels. There is a bounded number of each.
+type series struct {
+	door          request.Door
+	method, route string
+	status        int
+}
 
 func newMetrics(reg prometheus.Registerer) *metrics {
 	h := prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -166,11 +182,21 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			}
 		}
 	}
-	return &metrics{duration: h}
+	return &metrics{duration: h, known: map[series]prometheus.Observer{}}
 }
 
 func (m *metrics) observe(door request.Door, method, route string, status int, took time.Duration) {
-	m.duration.WithLabelValues(string(door), knownMethod(method), route, strconv.Itoa(status)).Observe(took.Seconds())
+	labels := series{door: door, method: knownMethod(method), route: route, status: status}
+	m.mu.RLock()
+	o := m.known[labels]
+	m.mu.RUnlock()
+	if o == nil {
+		o = m.duration.WithLabelValues(string(door), labels.method, route, strconv.Itoa(status))
+		m.mu.Lock()
+		m.known[labels] = o
+		m.mu.Unlock()
+	}
+	o.Observe(took.Seconds())
 }
 
 // knownMethod bounds the methods that label metrics.

@@ -9,7 +9,6 @@ import (
 
 	"google.golang.org/grpc/codes"
 
-	"github.com/portico-bff/portico/bff/edge/record"
 	"github.com/portico-bff/portico/bff/fault"
 	"github.com/portico-bff/portico/bff/request"
 )
@@ -30,7 +29,7 @@ func recovered(logger *slog.Logger) func(http.Handler) http.Handler {
 				logger.ErrorContext(r.Context(), "panic", slog.String("request_id", request.FromContext(r.Context()).ID),
 					slog.Any("panic", v), slog.String("stack", string(debug.Stack())))
 				f := fault.New(codes.Internal, "", fault.WithCause(fmt.Errorf("panic: %v", v)))
-				rec := record.FromContext(r.Context())
+				rec := &exchangeOf(r).record
 				rec.Code, rec.Err = f.Code, f
 				if begun, ok := w.(*responseWriter); ok && begun.status != 0 { // observed stands right before this
 					panic(http.ErrAbortHandler) //nolint:forbidigo // the client must not take half an answer for a whole one

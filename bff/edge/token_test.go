@@ -18,11 +18,11 @@ import (
 // strict admits nobody without a token.
 type strict struct{ stub }
 
-func (s strict) Authenticate(ctx context.Context, cred auth.Credentials) (context.Context, error) {
+func (s strict) Identify(ctx context.Context, cred auth.Credentials) (*auth.Principal, error) {
 	if cred.Bearer == "" {
-		return ctx, fault.New(codes.Unauthenticated, "authentication is required")
+		return nil, fault.New(codes.Unauthenticated, "authentication is required")
 	}
-	return s.stub.Authenticate(ctx, cred)
+	return s.stub.Identify(ctx, cred)
 }
 
 // Without credentials only those come in who begin a WebSocket that takes a token, and they as nobody who may do

@@ -30,14 +30,22 @@ import (
 // fleet answers streams: it counts positions, and sends readings until its client leaves.
 type fleet struct{ caller }
 
-func (fleet) Authenticate(ctx context.Context, cred auth.Credentials) (context.Context, error) {
+func (fleet) Identify(_ context.Context, cred auth.Credentials) (*auth.Principal, error) {
 	switch cred.Bearer {
 	case "":
-		return ctx, fault.New(codes.Unauthenticated, "authentication is required")
+		return nil, fault.New(codes.Unauthenticated, "authentication is required")
 	case "bad":
-		return ctx, fault.New(codes.Unauthenticated, "the token is not valid")
+		return nil, fault.New(codes.Unauthenticated, "the token is not valid")
 	}
-	return auth.NewContext(ctx, &auth.Principal{Subject: cred.Bearer, Kind: auth.User, Authenticated: true}), nil
+	return &auth.Principal{Subject: cred.Bearer, Kind: auth.User, Authenticated: true}, nil
+}
+
+func (f fleet) Authenticate(ctx context.Context, cred auth.Credentials) (context.Context, error) {
+	p, err := f.Identify(ctx, cred)
+	if err != nil {
+		return ctx, err
+	}
+	return auth.NewContext(ctx, p), nil
 }
 
 func (fleet) Admit(context.Context, core.Operation, int) (limit.Result, error) {

@@ -36,16 +36,17 @@ type Info struct {
 	Remote netip.Addr
 }
 
-type key struct{}
+// Key is the key of a context's *[Info], for contexts that hold it themselves; others use [NewContext].
+type Key struct{}
 
 // NewContext returns a context that carries info.
 func NewContext(ctx context.Context, info *Info) context.Context {
-	return context.WithValue(ctx, key{}, info)
+	return context.WithValue(ctx, Key{}, info)
 }
 
 // FromContext returns the facts about the request, or the zero Info if there are none.
 func FromContext(ctx context.Context) *Info {
-	if info, ok := ctx.Value(key{}).(*Info); ok {
+	if info, ok := ctx.Value(Key{}).(*Info); ok {
 		return info
 	}
 	return &Info{}

@@ -84,6 +84,14 @@ func (s *stub) Authenticate(ctx context.Context, cred auth.Credentials) (context
 	return s.authenticate(ctx, cred)
 }
 
+func (s *stub) Identify(ctx context.Context, cred auth.Credentials) (*auth.Principal, error) {
+	ctx, err := s.Authenticate(ctx, cred)
+	if err != nil {
+		return nil, err
+	}
+	return auth.FromContext(ctx), nil
+}
+
 func (s *stub) Admit(ctx context.Context, op core.Operation, _ int) (limit.Result, error) {
 	if s.admit == nil {
 		return limit.Result{Allowed: true}, nil

@@ -40,16 +40,17 @@ type Principal struct {
 	Issuer string
 }
 
-type key struct{}
+// Key is the key of a context's *[Principal], for contexts that hold it themselves; others use [NewContext].
+type Key struct{}
 
 // NewContext returns a context that carries p.
 func NewContext(ctx context.Context, p *Principal) context.Context {
-	return context.WithValue(ctx, key{}, p)
+	return context.WithValue(ctx, Key{}, p)
 }
 
 // FromContext returns the principal in ctx, or the anonymous one; never nil.
 func FromContext(ctx context.Context) *Principal {
-	if p, ok := ctx.Value(key{}).(*Principal); ok && p != nil {
+	if p, ok := ctx.Value(Key{}).(*Principal); ok && p != nil {
 		return p
 	}
 	return &Principal{Kind: Anonymous}

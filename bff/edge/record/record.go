@@ -28,16 +28,17 @@ type Record struct {
 	Err error
 }
 
-type key struct{}
+// Key is the key of a context's *[Record], for contexts that hold it themselves; others use [NewContext].
+type Key struct{}
 
 // NewContext returns a context that carries rec.
 func NewContext(ctx context.Context, rec *Record) context.Context {
-	return context.WithValue(ctx, key{}, rec)
+	return context.WithValue(ctx, Key{}, rec)
 }
 
 // FromContext returns the request's record, or a new one that nobody will read; never nil.
 func FromContext(ctx context.Context) *Record {
-	if rec, ok := ctx.Value(key{}).(*Record); ok {
+	if rec, ok := ctx.Value(Key{}).(*Record); ok {
 		return rec
 	}
 	return &Record{}
