@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"context"
 	"time"
 
@@ -42,14 +43,40 @@ const (
 )
 
 // Reply is the answer of a unary call.
+//
+// Its message may lie in lent memory. Who has called and is done with the message, and has given it and parts of it to
+// nobody, may say so with [Reply.Release], and the memory serves another call. Who does not loses nothing: the garbage
+// collector takes the memory. Who shares a reply, or keeps it, takes [Reply.Keep] instead; what comes from there cannot
+// be released.
 type Reply struct {
-	// Message holds the response message in wire format: one slice owned by the garbage collector that nobody may
-	// change. What is kept beyond the request out of a larger answer must be copied.
+	// Message holds the response message in wire format: one slice that nobody may change, and nobody may read after
+	// Release. What is kept beyond the request out of a larger answer must be copied.
 	Message []byte
 	// Header and Trailer are the response metadata that configuration lets through to the client.
 	Header, Trailer metadata.MD
 	// Freshness says where the answer came from.
 	Freshness Freshness
+
+	lease *lease // of the message's memory; nil if it belongs to the garbage collector
+}
+
+// Release gives the message's memory back, and with it the message of all copies of r. Releasing again does nothing.
+func (r *Reply) Release() {
+	if r.lease != nil {
+		r.lease.end()
+		r.lease, r.Message = nil, nil
+	}
+}
+
+// Keep returns the reply with a message that belongs to the garbage collector, for as many readers and as long as one
+// likes. r and its copies must not be used any more.
+func (r *Reply) Keep() Reply {
+	kept := *r
+	if r.lease != nil {
+		kept.Message, kept.lease = bytes.Clone(r.Message), nil
+		r.Release()
+	}
+	return kept
 }
 
 // Freshness says how fresh a [Reply] is. Its zero value is an answer straight from the service.

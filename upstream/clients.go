@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/portico-bff/portico/bff/config/mistake"
@@ -37,6 +38,8 @@ type Dialer interface {
 type Clients struct {
 	byName    map[string]*client
 	byService map[string]*client
+	paths     map[*Method]string // of calls, as gRPC spells them
+	memory    memory             // of replies
 }
 
 // client is the connection to one upstream.
@@ -44,6 +47,8 @@ type client struct {
 	name    string
 	conn    *grpc.ClientConn
 	timeout time.Duration
+	// metadata tells that somebody wants to see the metadata of answers.
+	metadata bool
 }
 
 var _ Caller = (*Clients)(nil)
@@ -53,7 +58,7 @@ var _ Caller = (*Clients)(nil)
 //
 // The error holds a [mistake.Mistake] for everything that is wrong, at paths like ["orders", "target"].
 func NewClients(cfgs map[string]Config, d *Descriptors, mesh Dialer, opts ...grpc.DialOption) (*Clients, error) {
-	c := &Clients{byName: map[string]*client{}, byService: map[string]*client{}}
+	c := &Clients{byName: map[string]*client{}, byService: map[string]*client{}, paths: map[*Method]string{}}
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(cfgs)) {
 		if err := c.add(name, cfgs[name].withDefaults(), d, mesh, opts); err != nil {
@@ -68,7 +73,7 @@ func NewClients(cfgs map[string]Config, d *Descriptors, mesh Dialer, opts ...grp
 
 // add makes one client.
 func (c *Clients) add(name string, cfg Config, d *Descriptors, mesh Dialer, opts []grpc.DialOption) error {
-	cl := &client{name: name, timeout: cfg.Timeout}
+	cl := &client{name: name, timeout: cfg.Timeout, metadata: len(cfg.Headers.Respond) > 0}
 	errs := []error{c.route(cl, cfg.Services, d)}
 	if cfg.Target == "" {
 		errs = append(errs, &mistake.Mistake{Path: []string{"target"}, What: "no target", Expected: "one such as dns:///host:port"})
@@ -110,6 +115,9 @@ func (c *Clients) route(cl *client, services []string, d *Descriptors) error {
 			continue
 		}
 		c.byService[s] = cl
+		for _, m := range d.Methods(s) {
+			c.paths[m] = "/" + m.Name
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -169,8 +177,14 @@ func (c *Clients) Upstream(m *Method) (name string, ok bool) {
 	return cl.name, true
 }
 
-// Invoke calls a unary method with the outgoing metadata of ctx. The reply carries all response metadata, whether the
-// call went well or not.
+// call is what a unary call needs on the heap, in one piece.
+type call struct {
+	request []byte
+	reply   rawReply
+}
+
+// Invoke calls a unary method with the outgoing metadata of ctx. If the upstream's headers.respond lists anything, the
+// reply carries all response metadata, whether the call went well or not; otherwise none. The reply may be released.
 func (c *Clients) Invoke(ctx context.Context, m *Method, req []byte) (Reply, error) {
 	cl, err := c.client(m)
 	if err != nil {
@@ -181,13 +195,22 @@ func (c *Clients) Invoke(ctx context.Context, m *Method, req []byte) (Reply, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, cl.timeout)
 	defer cancel()
-	var (
-		reply Reply
-		raw   rawReply
-	)
-	err = cl.conn.Invoke(ctx, "/"+m.Name, &req, &raw, grpc.Header(&reply.Header), grpc.Trailer(&reply.Trailer))
-	reply.Message = raw.message
-	return reply, err
+	sent := &call{request: req, reply: rawReply{lease: lease{memory: &c.memory}}}
+	if cl.metadata {
+		var header, trailer metadata.MD
+		err = cl.conn.Invoke(ctx, c.path(m), &sent.request, &sent.reply, grpc.Header(&header), grpc.Trailer(&trailer))
+		return Reply{Message: sent.reply.message, Header: header, Trailer: trailer, lease: &sent.reply.lease}, err
+	}
+	err = cl.conn.Invoke(ctx, c.path(m), &sent.request, &sent.reply)
+	return Reply{Message: sent.reply.message, lease: &sent.reply.lease}, err
+}
+
+// path is the method's path.
+func (c *Clients) path(m *Method) string {
+	if path, ok := c.paths[m]; ok {
+		return path
+	}
+	return "/" + m.Name // of other descriptors
 }
 
 // Open starts a call of a streaming method with the outgoing metadata of ctx. Only ctx bounds how long it lasts.
@@ -200,7 +223,7 @@ func (c *Clients) Open(ctx context.Context, m *Method) (Stream, error) {
 		StreamName:    string(m.Desc.Name()),
 		ClientStreams: m.ClientStreaming,
 		ServerStreams: m.ServerStreaming,
-	}, "/"+m.Name)
+	}, c.path(m))
 	if err != nil {
 		return nil, err
 	}

@@ -93,6 +93,9 @@ func marshal(tb testing.TB, m proto.Message) []byte {
 	return b
 }
 
+// asked asks for the metadata of answers.
+func asked(cfg *upstream.Config) { cfg.Headers.Respond = []string{"x-header"} }
+
 func TestInvoke(t *testing.T) {
 	t.Parallel()
 	c := serve(t, &stub{getOrder: func(ctx context.Context, r *ordersv1.GetOrderRequest) (*ordersv1.Order, error) {
@@ -104,7 +107,7 @@ func TestInvoke(t *testing.T) {
 			return nil, err
 		}
 		return &ordersv1.Order{OrderId: r.GetOrderId(), Note: "hello"}, nil
-	}}, nil)
+	}}, asked)
 	get := method(t, shop(t), orderService+"/GetOrder")
 	ctx := metadata.NewOutgoingContext(t.Context(), metadata.Pairs("x-user-id", "u1"))
 	reply, err := c.Invoke(ctx, get, marshal(t, &ordersv1.GetOrderRequest{OrderId: "o1"}))

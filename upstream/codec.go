@@ -9,22 +9,41 @@ import (
 )
 
 // rawReply is where the codec puts a received message.
-type rawReply struct{ message []byte }
+type rawReply struct {
+	message []byte
+	// lease is where the message's memory comes from, if its memory is set; otherwise it belongs to the garbage collector.
+	lease lease
+}
 
 var _ mesh.HedgedReply = (*rawReply)(nil)
 
 // NewReply returns a reply for another attempt of the same call.
-func (*rawReply) NewReply() any { return new(rawReply) }
+func (r *rawReply) NewReply() any { return &rawReply{lease: lease{memory: r.lease.memory}} }
 
 // TakeReply takes over what the attempt that won has received.
 func (r *rawReply) TakeReply(reply any) {
 	if from, ok := reply.(*rawReply); ok {
 		r.message = from.message
+		r.lease.piece.Store(from.lease.piece.Swap(nil))
 	}
 }
 
-// rawCodec passes message bytes through. It sends a *[]byte, and receives into a *[rawReply] as one slice that belongs to
-// the garbage collector, so that no pooled buffer of gRPC's leaves this package.
+// receive copies a message. An attempt that received before this one may have left a message: nobody gives that back.
+func (r *rawReply) receive(data mem.BufferSlice) {
+	if r.lease.memory != nil {
+		if p := r.lease.memory.lend(data.Len()); p != nil {
+			data.CopyTo(p.bytes)
+			r.message = p.bytes
+			r.lease.piece.Store(p)
+			return
+		}
+		r.lease.piece.Store(nil)
+	}
+	r.message = data.Materialize()
+}
+
+// rawCodec passes message bytes through. It sends a *[]byte, and receives into a *[rawReply] as one slice, so that no
+// pooled buffer of gRPC's leaves this package.
 type rawCodec struct{}
 
 // Marshal copies the bytes into a pooled buffer: gRPC may still be writing them when the call has ended already, for
@@ -43,7 +62,7 @@ func (rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	if !ok {
 		return fmt.Errorf("the raw codec receives into *rawReply, not %T", v)
 	}
-	r.message = data.Materialize()
+	r.receive(data)
 	return nil
 }
 

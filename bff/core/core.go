@@ -76,6 +76,7 @@ type Core struct {
 	limits  []limited
 	metrics *metrics
 	tracer  trace.Tracer
+	traced  bool // the tracer does something
 	logger  *slog.Logger
 }
 
@@ -121,6 +122,8 @@ func New(o Options) (*Core, error) {
 		o.Tracer = noop.NewTracerProvider()
 	}
 	c.tracer = o.Tracer.Tracer("github.com/portico-bff/portico/bff/core")
+	_, untraced := c.tracer.(noop.Tracer)
+	c.traced = !untraced
 	err := errors.Join(c.compileMethods(o), c.compileLimits(o.Limits))
 	if err != nil {
 		return nil, err

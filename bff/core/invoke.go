@@ -9,6 +9,7 @@ import (
 	otelcodes "go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 
@@ -70,10 +71,12 @@ func (c *Core) cached(ctx context.Context, m *method, info *request.Info, header
 			return entry.Reply, nil
 		}
 		reply, err := c.fetch(ctx, m, info, headers, req)
-		if err == nil {
-			c.cache.Store(key, reply, m.cache.MaxAge+m.cache.StaleIfError)
+		if err != nil {
+			return reply, err
 		}
-		return reply, err
+		reply = reply.Keep() // the cache has it, and all who wait
+		c.cache.Store(key, reply, m.cache.MaxAge+m.cache.StaleIfError)
+		return reply, nil
 	})
 	switch {
 	case err != nil && found && ctx.Err() == nil && outage(err) && entry.Age() < m.cache.MaxAge+m.cache.StaleIfError:
@@ -105,18 +108,22 @@ func outage(err error) bool {
 
 // fetch calls the service.
 func (c *Core) fetch(ctx context.Context, m *method, info *request.Info, headers []sentHeader, req []byte) (upstream.Reply, error) {
-	ctx, span := c.tracer.Start(ctx, m.Name, m.spanOptions...)
-	defer span.End()
+	span := trace.Span(noop.Span{})
+	if c.traced {
+		ctx, span = c.tracer.Start(ctx, m.Name, m.spanOptions...)
+		defer span.End()
+	}
 	start := time.Now()
 	reply, err := c.next.Invoke(outgoing(ctx, info, headers), m.Method, req)
 	m.duration.get(c.metrics.duration, m.Name).Observe(time.Since(start).Seconds())
-	visible := upstream.Reply{Header: m.headers.visible(reply.Header), Trailer: m.headers.visible(reply.Trailer)}
+	reply.Header, reply.Trailer = m.headers.visible(reply.Header), m.headers.visible(reply.Trailer)
+	reply.Freshness = upstream.Freshness{}
 	if err != nil {
 		endSpan(span, present(ctx, err))
-		return visible, err // as it is: those who share the call may present it differently
+		// As it is: those who share the call may present it differently.
+		return upstream.Reply{Header: reply.Header, Trailer: reply.Trailer}, err
 	}
-	visible.Message = reply.Message
-	return visible, nil
+	return reply, nil
 }
 
 // outgoing puts the metadata of a call into its context: its headers, the request id and the trace. What a door may

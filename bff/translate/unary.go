@@ -64,6 +64,7 @@ func (rt *Router) reply(w http.ResponseWriter, r *http.Request, asked asked, rep
 	case jsonFormat:
 		*buf, err = asked.answer.append((*buf)[:0], reply.Message)
 	}
+	reply.Release() // all of it is in buf
 	if err != nil {
 		Refuse(w, r, badAnswer(err))
 		return
