@@ -12,6 +12,7 @@ import (
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/cost"
+	"cel.dev/cel-go/common/types/ref"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
@@ -37,6 +38,8 @@ type expression struct {
 	eval func(*Principal) bool
 	// program is the CEL program of all others.
 	program cel.Program
+	// cheap tells that the program cannot cost much, whatever the request: it runs unwatched.
+	cheap bool
 	// input is set if the rule reads request.message.
 	input protoreflect.MessageDescriptor
 }
@@ -127,7 +130,13 @@ func (c *compiler) compile(text string, input protoreflect.MessageDescriptor) (*
 			Expected: fmt.Sprintf("at most %d units: fewer nested comprehensions", maxEstimate),
 		}
 	}
-	e.program, err = env.Program(checked, cel.EvalOptions(cel.OptOptimize), cel.CostLimit(maxCost), cel.InterruptCheckFrequency(1000))
+	options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize)}
+	if worst, err := env.EstimateCost(checked, bounds{}); err == nil && worst.Max <= maxCost {
+		e.cheap = true
+	} else {
+		options = append(options, cel.CostLimit(maxCost), cel.InterruptCheckFrequency(1000))
+	}
+	e.program, err = env.Program(checked, options...)
 	if err != nil {
 		return nil, mistake.At("the rule cannot be compiled: " + err.Error())
 	}
@@ -164,7 +173,7 @@ func (e *expression) allows(ctx context.Context, rpc string, msg []byte, now tim
 		}
 		vars.message = message
 	}
-	out, _, err := e.program.ContextEval(ctx, vars)
+	out, err := e.evaluate(ctx, vars)
 	if err != nil {
 		return false, fmt.Errorf("evaluating the rule %q: %w", e.text, err)
 	}
@@ -173,6 +182,16 @@ func (e *expression) allows(ctx context.Context, rpc string, msg []byte, now tim
 		return false, fmt.Errorf("the rule %q gave %v", e.text, out)
 	}
 	return allowed, nil
+}
+
+// evaluate runs the program, watching its cost if need be.
+func (e *expression) evaluate(ctx context.Context, vars *activation) (out ref.Val, err error) {
+	if e.cheap {
+		out, _, err = e.program.Eval(vars)
+	} else {
+		out, _, err = e.program.ContextEval(ctx, vars)
+	}
+	return out, err
 }
 
 // ruleMistakes reports what CEL finds wrong, each with its place in the expression.
@@ -227,6 +246,18 @@ func (sizes) EstimateSize(node cost.AstNode) *cost.SizeEstimate {
 		s.Max = assumedLength
 	}
 	return &s
+}
+
+// bounds are sizes that nothing can exceed: a principal is no larger than the token that it comes from. What else a
+// request brings has no bound.
+type bounds struct{ sizes }
+
+// EstimateSize knows principals.
+func (bounds) EstimateSize(node cost.AstNode) *cost.SizeEstimate {
+	if path := node.Path(); len(path) > 0 && strings.HasPrefix(path[0], "principal.") {
+		return &cost.SizeEstimate{Max: maxToken}
+	}
+	return &cost.SizeEstimate{Max: math.MaxUint64}
 }
 
 // EstimateCallCost leaves the cost of functions to CEL.

@@ -239,3 +239,32 @@ func BenchmarkAllow(b *testing.B) {
 		})
 	}
 }
+
+// Rules run unwatched only if no request can make them cost much.
+func TestWhichRulesAreWatched(t *testing.T) {
+	t.Parallel()
+	c, err := newCompiler(shopDescriptors(t).Files())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rule, cheap := range map[string]bool{
+		"principal.authenticated && 'customer' in principal.roles":            true,
+		"principal.subject == 'ada' || principal.claims.tenant == 'n'":        true,
+		"request.path == '/v1/orders'":                                        true,
+		"request.door == 'mobile' && now < timestamp('2030-01-01T00:00:00Z')": true,
+		"principal.roles.exists(r, r == 'a')":                                 true,
+		"principal.roles.all(r, r in principal.scopes)":                       false,
+		"request.path.startsWith('/v1')":                                      true,
+		"request.path.contains('admin')":                                      false,
+		"request.path.matches('^(a+)+$')":                                     false,
+		"request.headers.exists(h, h == 'x')":                                 false,
+		"request.headers['x'] == request.path":                                false,
+	} {
+		e, err := c.compile(rule, nil)
+		if err != nil {
+			t.Errorf("%s: %v", rule, err)
+		} else if e.cheap != cheap {
+			t.Errorf("%s: runs unwatched: %t", rule, e.cheap)
+		}
+	}
+}
