@@ -67,6 +67,7 @@ type Router struct {
 	limits  StreamLimits
 	events  events.Source
 	buffers buffers
+	paths   paths
 	drain   *drain
 	gate    Gate
 	sockets atomic.Int64 // WebSockets that are open
@@ -175,15 +176,15 @@ func (rt *Router) add(httpMethod string, tmpl *template, t target) []error {
 
 // ServeHTTP answers a request.
 func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	var spare [16]string
-	p, err := urlpath.Parse(r.URL, spare[:0])
-	if err != nil {
+	at := rt.paths.get()
+	if err := at.parse(r.URL); err != nil {
 		Refuse(w, r, fault.New(codes.InvalidArgument, err.Error(), fault.WithCause(err)))
 		return
 	}
-	found := rt.find(r, &p)
+	p := &at.Path
+	found := rt.find(r, p)
 	if found == nil {
-		methods := rt.trie.methods(&p)
+		methods := rt.trie.methods(p)
 		switch {
 		case len(methods) == 0:
 			Refuse(w, r, noRoute())
@@ -195,10 +196,13 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if e := found.route.endpoint; e != nil {
-		e.serve(w, r, variables(found.template, &p))
+		e.serve(w, r, variables(found.template, p))
 		return
 	}
-	rt.serve(w, r, found.route.route, &p)
+	rt.serve(w, r, found.route.route, p)
+	if found.route.route.method.Unary() { // nothing goes on
+		rt.paths.put(at)
+	}
 }
 
 // serve answers a request within the time that the client gives it.

@@ -3,6 +3,7 @@ package translate
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -81,18 +82,19 @@ func WriteJSON(w http.ResponseWriter, r *http.Request, body []byte, f upstream.F
 }
 
 func write(w http.ResponseWriter, r *http.Request, body []byte, contentType string, f upstream.Freshness) {
-	setCaching(w, r, f)
 	h := w.Header()
+	values := newValues()
+	setCaching(h, values, r, f)
 	if safe(r) {
 		tag := entityTag(body)
-		h["Etag"] = []string{tag}
+		h["Etag"] = values.of(tag)
 		if matches(r.Header["If-None-Match"], tag) {
 			w.WriteHeader(http.StatusNotModified)
 			return
 		}
 	}
-	h["Content-Type"] = []string{contentType}
-	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	h["Content-Type"] = values.of(contentType)
+	h["Content-Length"] = values.of(strconv.Itoa(len(body)))
 	_, _ = w.Write(body) // a client that has left is nobody's error
 }
 
@@ -160,38 +162,69 @@ func badAnswer(err error) error {
 	return fault.New(codes.Internal, "", fault.WithCause(err), fault.WithBlame(fault.Upstream))
 }
 
+// values makes the values of the headers of one answer, with one allocation for the usual ones. Their names are written as
+// [http.Header] spells them.
+type values struct{ room []string }
+
+// newValues makes room for the headers that every answer has from here.
+func newValues() *values { return &values{make([]string, 0, 5)} }
+
+func (v *values) of(value string) []string {
+	v.room = append(v.room, value)
+	n := len(v.room)
+	return v.room[n-1 : n : n]
+}
+
 // setCaching says how long the answer may be kept, and where it came from (RFC 9111, RFC 9211).
-func setCaching(w http.ResponseWriter, r *http.Request, f upstream.Freshness) {
-	h := w.Header()
-	h.Add("Vary", "Accept, X-Goog-FieldMask")
+func setCaching(h http.Header, v *values, r *http.Request, f upstream.Freshness) {
 	switch {
 	case !safe(r):
-		h["Cache-Control"] = []string{"no-store"}
+		h["Cache-Control"] = v.of("no-store")
 	case f.MaxAge <= 0:
 		// May be kept for If-None-Match, but asked about each time.
-		h["Cache-Control"] = []string{"private, no-cache"}
-		h.Add("Vary", "Authorization")
+		h["Cache-Control"] = v.of("private, no-cache")
 	default:
 		scope := "private"
 		if f.Public {
 			scope = "public"
-		} else {
-			h.Add("Vary", "Authorization")
 		}
 		// Age counts against max-age, and MaxAge is what is left.
-		h["Cache-Control"] = []string{scope + ", max-age=" + seconds(f.MaxAge+f.Age)}
+		h["Cache-Control"] = v.of(scope + ", max-age=" + seconds(f.MaxAge+f.Age))
 		if f.Age > 0 {
-			h["Age"] = []string{seconds(f.Age)}
+			h["Age"] = v.of(seconds(f.Age))
 		}
 	}
+	setVary(h, v, safe(r) && (f.MaxAge <= 0 || !f.Public))
 	switch f.Source {
 	case upstream.Hit:
-		h["Cache-Status"] = []string{"portico; hit; ttl=" + seconds(f.MaxAge)}
+		h["Cache-Status"] = v.of("portico; hit; ttl=" + seconds(f.MaxAge))
 	case upstream.Stale:
-		h["Cache-Status"] = []string{"portico; hit; detail=stale"}
+		h["Cache-Status"] = v.of("portico; hit; detail=stale")
 	case upstream.Coalesced:
-		h["Cache-Status"] = []string{"portico; fwd=miss; collapsed"}
+		h["Cache-Status"] = v.of("portico; fwd=miss; collapsed")
 	case upstream.Fetched:
+	}
+}
+
+// setVary says which headers of the request the answer depends on, besides those that are named already: the edge's
+// Accept-Encoding as a rule.
+func setVary(h http.Header, v *values, personal bool) {
+	const (
+		coding = "Accept-Encoding"
+		form   = "Accept, X-Goog-FieldMask"
+		who    = ", Authorization"
+	)
+	before := h["Vary"]
+	alone := len(before) == 1 && before[0] == coding
+	switch {
+	case alone && personal:
+		h["Vary"] = v.of(coding + ", " + form + who)
+	case alone:
+		h["Vary"] = v.of(coding + ", " + form)
+	case personal:
+		h["Vary"] = append(slices.Clip(before), form+who)
+	default:
+		h["Vary"] = append(slices.Clip(before), form)
 	}
 }
 
