@@ -31,16 +31,19 @@ func bounded(size int64, limit time.Duration) func(http.Handler) http.Handler {
 				w.Header()["Connection"] = []string{"close"}
 			}
 			if r.Body != nil && r.Body != http.NoBody {
-				r.Body = &timedBody{
+				body := &timedBody{
 					ReadCloser: http.MaxBytesReader(w, r.Body, size), limit: limit, control: http.NewResponseController(w),
 				}
+				body.restart() // the server reads what a handler leaves, and should not wait for it for ever
+				r.Body = body
 			}
 			next.ServeHTTP(w, r)
 		})
 	}
 }
 
-// timedBody bounds how long a client may take to send its body, counted from the first read.
+// timedBody bounds how long a client may take to send its body, counted from the first read, or from the request if there
+// is none.
 type timedBody struct {
 	io.ReadCloser
 	limit   time.Duration
@@ -48,11 +51,15 @@ type timedBody struct {
 	begun   bool
 }
 
+func (b *timedBody) restart() {
+	_ = b.control.SetReadDeadline(time.Now().Add(b.limit)) // not every connection has one
+}
+
 // Read reads within the limit.
 func (b *timedBody) Read(p []byte) (int, error) {
 	if !b.begun {
 		b.begun = true
-		_ = b.control.SetReadDeadline(time.Now().Add(b.limit)) // not every connection has one
+		b.restart()
 	}
 	n, err := b.ReadCloser.Read(p)
 	switch {
@@ -60,7 +67,7 @@ func (b *timedBody) Read(p []byte) (int, error) {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = fault.New(codes.DeadlineExceeded, "the body did not come in time",
 			fault.WithHTTPStatus(http.StatusRequestTimeout), fault.WithBlame(fault.Client), fault.WithCause(err))
-	default:
+	case errors.Is(err, io.EOF):
 		// The server goes on reading, to see whether the client leaves; that has all the time it wants.
 		_ = b.control.SetReadDeadline(time.Time{})
 	}

@@ -70,7 +70,11 @@ func expose(t *testing.T) *exposed {
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	t.Cleanup(func() {
-		_ = server.Close()
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 10*time.Second)
+		defer cancel()
+		if err := server.Shutdown(ctx); err != nil { // connections linger after a refusal
+			t.Error(err)
+		}
 		<-served
 	})
 	return e
@@ -209,6 +213,8 @@ func TestSmuggling(t *testing.T) {
 		{"a malformed field behind the last chunk", chunked + "d\r\n" + bookA + "\r\n0\r\nx\r\n\r\n" + hidden, refused(400), nil},
 
 		{"a request as the body of a GET", fmt.Sprintf("GET /v1/books/2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n", len(hidden)) + hidden, refused(400), nil},
+		{"a body that does not come and nobody wants", "POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n", refused(404), nil},
+		{"a body that does not come", withLength("200"), refused(408), nil},
 		{"a body nobody reads", fmt.Sprintf("POST /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n", len(hidden)) + hidden, refused(404), nil},
 		{"two requests that are two", "GET /v1/books/1 HTTP/1.1\r\nHost: x\r\n\r\nGET /v1/books/2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", []int{200, 200}, []string{`GetBook {"name":"1"}`, `GetBook {"name":"2"}`}},
 
