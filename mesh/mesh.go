@@ -29,6 +29,8 @@ type Options struct {
 	// With neither PolicyFile nor Policy, servers deny every call, and clients
 	// need [ExpectIdentity].
 	PolicyFile string
+	// PolicyInterval is how often that file is looked at; zero means a second.
+	PolicyInterval time.Duration
 	// Policy is a policy that stays. Use this or PolicyFile.
 	Policy *Policy
 	// Idempotent says which methods ("/pkg.Service/Method") may be tried
@@ -144,6 +146,9 @@ func New(ctx context.Context, o Options) (*Mesh, error) {
 	if m.dnsInterval <= 0 {
 		m.dnsInterval = dnsDefaultInterval
 	}
+	if o.PolicyInterval <= 0 {
+		o.PolicyInterval = policyInterval
+	}
 	if m.lookup == nil {
 		m.lookup = net.DefaultResolver.LookupHost
 	}
@@ -163,7 +168,7 @@ func New(ctx context.Context, o Options) (*Mesh, error) {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	m.stop = stop
 	if o.PolicyFile != "" {
-		m.work.Go(func() { m.watchPolicy(background, o.PolicyFile, policy.sum) })
+		m.work.Go(func() { m.watchPolicy(background, o.PolicyFile, o.PolicyInterval, policy.sum) })
 	}
 	return m, nil
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/portico-bff/portico/mesh/internal/policy"
 )
 
-// policyInterval is how often a policy file is read again.
+// policyInterval is how often a policy file is read again, if nobody says.
 const policyInterval = time.Second
 
 // Policy is what a policy file says, checked and compiled: immutable and safe
@@ -48,9 +48,9 @@ func ParsePolicy(name string, text []byte) (*Policy, error) {
 
 // watchPolicy takes up the policy file whenever its contents change to something
 // good. Each bad state of it is reported once.
-func (m *Mesh) watchPolicy(ctx context.Context, path string, current [sha256.Size]byte) {
+func (m *Mesh) watchPolicy(ctx context.Context, path string, interval time.Duration, current [sha256.Size]byte) {
 	failure := ""
-	for sleep(ctx, policyInterval) {
+	for sleep(ctx, interval) {
 		text, err := os.ReadFile(path)
 		if err == nil {
 			sum := sha256.Sum256(text)

@@ -1,0 +1,48 @@
+// Package scenario holds the scenarios: what the mesh promises when things go wrong, each
+// shown with processes and sockets of its own. A file has one scenario; its comment says
+// what it proves and where the marks come from.
+package scenario
+
+import (
+	"context"
+
+	"github.com/portico-bff/portico/test/chaos/figure"
+	"github.com/portico-bff/portico/test/chaos/lab"
+)
+
+// Scenario is a run in a lab that yields figures.
+type Scenario struct {
+	Name string
+	Run  func(ctx context.Context, l *lab.Lab) ([]figure.Figure, error)
+	// Quick ones are also run in brief, as tests.
+	Quick bool
+}
+
+// All are the scenarios in their order.
+func All() []Scenario {
+	return []Scenario{
+		{Name: "one-failing", Run: oneFailing, Quick: true},
+		{Name: "all-failing", Run: allFailing, Quick: true},
+		{Name: "killed-and-stopped", Run: killedAndStopped},
+		{Name: "rolling-restart", Run: rollingRestart},
+	}
+}
+
+// patient are the words of a Route's entry whose calls are repeated, and impatient those
+// of one whose calls are not.
+const (
+	patient   = "- {timeout: 5s, retries: {attempts: 3, perTryTimeout: 250ms}}"
+	impatient = "- {timeout: 5s, retries: {attempts: 0}}"
+)
+
+// total is what servers have seen together.
+func total(ctx context.Context, servers []*lab.Process) (calls int64, err error) {
+	for _, s := range servers {
+		seen, err := s.Served(ctx)
+		if err != nil {
+			return 0, err
+		}
+		calls += seen.Calls
+	}
+	return calls, nil
+}
