@@ -35,10 +35,9 @@ type Load struct {
 	Number int
 	// Headers are every call's metadata.
 	Headers map[string]string
-	// Users sends x-user, of so many values in turn; Marked sends x-call, another with
-	// each call.
-	Users  int
-	Marked bool
+	// IDs sends x-id, of so many values in turn, each beginning with Prefix.
+	IDs    int
+	Prefix string
 }
 
 // Outcome is what became of a load's calls.
@@ -147,11 +146,8 @@ func (l *load) call(client testpb.TestServiceClient, i int) {
 		defer cancel()
 	}
 	md := metadata.New(l.Headers)
-	if l.Users > 0 {
-		md.Set("x-user", "user-"+strconv.Itoa(i%l.Users))
-	}
-	if l.Marked {
-		md.Set("x-call", strconv.Itoa(i))
+	if l.IDs > 0 {
+		md.Set("x-id", l.Prefix+strconv.Itoa(i%l.IDs))
 	}
 	ctx = metadata.NewOutgoingContext(ctx, md)
 	method := client.CacheableUnaryCall

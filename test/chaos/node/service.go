@@ -47,8 +47,8 @@ type Served struct {
 	Certificates int
 	// Connections were accepted.
 	Connections int64
-	// Marked are the values of x-call, one for each call that had it.
-	Marked []string
+	// IDs are the values of x-id, one for each call that had it.
+	IDs []string
 	// Ended is when the callers of hanging calls gave up.
 	Ended []time.Time
 }
@@ -72,7 +72,7 @@ type service struct {
 	mu           sync.Mutex // guards what follows
 	callers      map[string]int
 	certificates map[string]bool
-	marked       []string
+	ids          []string
 	ended        []time.Time
 }
 
@@ -99,7 +99,7 @@ func (n *Node) Served(_ None, out *Served) error {
 	*out = Served{
 		Calls: s.calls.Load(), Mirrored: s.mirrored.Load(), Expired: s.expired.Load(),
 		Callers: map[string]int{}, Certificates: len(s.certificates), Connections: n.listener.accepted.Load(),
-		Marked: append([]string(nil), s.marked...), Ended: append([]time.Time(nil), s.ended...),
+		IDs: append([]string(nil), s.ids...), Ended: append([]time.Time(nil), s.ended...),
 	}
 	for caller, calls := range s.callers {
 		out.Callers[caller] = calls
@@ -223,7 +223,7 @@ func (s *service) look(ctx context.Context) {
 		}
 	}
 	caller, _ := mesh.Peer(ctx)
-	mark := metadata.ValueFromIncomingContext(ctx, "x-call")
+	id := metadata.ValueFromIncomingContext(ctx, "x-id")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.callers == nil {
@@ -231,5 +231,5 @@ func (s *service) look(ctx context.Context) {
 	}
 	s.callers[caller.String()]++
 	s.certificates[serial] = true
-	s.marked = append(s.marked, mark...)
+	s.ids = append(s.ids, id...)
 }

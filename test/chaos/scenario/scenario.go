@@ -25,6 +25,10 @@ func All() []Scenario {
 		{Name: "all-failing", Run: allFailing, Quick: true},
 		{Name: "killed-and-stopped", Run: killedAndStopped},
 		{Name: "rolling-restart", Run: rollingRestart},
+		{Name: "certificates", Run: certificates},
+		{Name: "authority", Run: authority},
+		{Name: "refused", Run: refused, Quick: true},
+		{Name: "authorization", Run: authorization, Quick: true},
 	}
 }
 
