@@ -32,7 +32,6 @@ type Process struct {
 	Address string
 
 	lab    *Lab
-	netns  string
 	cmd    *exec.Cmd
 	remote *rpc.Client
 	stderr tail
@@ -41,20 +40,15 @@ type Process struct {
 
 // Start starts a node.
 func (l *Lab) Start(ctx context.Context, config node.Config) (*Process, error) {
-	return l.StartIn(ctx, "", config)
-}
-
-// StartIn starts a node in a network namespace; "" is the lab's own.
-func (l *Lab) StartIn(ctx context.Context, netns string, config node.Config) (*Process, error) {
 	text, err := json.Marshal(config)
 	if err != nil {
 		return nil, err
 	}
 	program, args := l.program, []string(nil)
-	if netns != "" {
-		program, args = "ip", []string{"netns", "exec", netns, l.program}
+	if config.Namespace != "" {
+		program, args = "ip", []string{"netns", "exec", config.Namespace, l.program}
 	}
-	p := &Process{Config: config, lab: l, netns: netns, ended: make(chan struct{})}
+	p := &Process{Config: config, lab: l, ended: make(chan struct{})}
 	// The process lives until the lab ends it, or with its input.
 	p.cmd = exec.CommandContext(context.WithoutCancel(ctx), program, args...) //nolint:gosec // the lab's own program
 	p.cmd.Env = append(os.Environ(), node.Variable+"="+string(text))
@@ -102,7 +96,7 @@ func (p pipe) Close() error { return errors.Join(p.in.Close(), p.ReadCloser.Clos
 func (p *Process) Restart(ctx context.Context) (*Process, error) {
 	config := p.Config
 	config.Listen = p.Address
-	return p.lab.StartIn(ctx, p.netns, config)
+	return p.lab.Start(ctx, config)
 }
 
 // Signal sends a signal.

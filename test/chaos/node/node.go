@@ -61,6 +61,9 @@ type Config struct {
 	Endpoints string
 	// Zone is where the node is.
 	Zone string
+
+	// Namespace is the network namespace it is started in; "" is the lab's own.
+	Namespace string
 }
 
 // Node is a running node.

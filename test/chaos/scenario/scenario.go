@@ -29,6 +29,13 @@ func All() []Scenario {
 		{Name: "authority", Run: authority},
 		{Name: "refused", Run: refused, Quick: true},
 		{Name: "authorization", Run: authorization, Quick: true},
+		{Name: "split", Run: split, Quick: true},
+		{Name: "mirror", Run: mirror},
+		{Name: "hedge", Run: hedge},
+		{Name: "deadlines", Run: deadlines, Quick: true},
+		{Name: "reloads", Run: reloads},
+		{Name: "leaks", Run: leaks},
+		{Name: "partition", Run: partition},
 	}
 }
 
