@@ -73,6 +73,51 @@ func TestTiers(t *testing.T) {
 	}
 }
 
+// A nearer tier that is wholly ejected has no share, and is probed all the same when its
+// time is over: or it would never come back.
+func TestEjectedTierComesBack(t *testing.T) {
+	t.Parallel()
+	for _, algorithm := range []picker.Algorithm{picker.RoundRobin, picker.LeastRequest, picker.Random, picker.PeakEWMA} {
+		t.Run(algorithm.String(), func(t *testing.T) {
+			t.Parallel()
+			list := hosts(4)
+			members := make([]picker.Member, len(list))
+			for i := range members {
+				members[i] = picker.Member{Host: list[i], Tier: i / 2, Ready: true}
+			}
+			s, c := picker.New(members), picker.Config{Algorithm: algorithm}
+			eject(list[0])
+			eject(list[1])
+			near(t, "both near ones ejected", shares(s, c, 4, picker.Request{Now: time.Now()}), 0, 0, 50, 50)
+			later := picker.Request{Now: time.Now().Add(2 * time.Hour)}
+			for range 20 {
+				if choice, _ := s.Pick(&c, later); choice.Probe {
+					choice.Host.Report(outlier.Success, true, later.Now)
+				}
+			}
+			near(t, "later", shares(s, c, 4, later), 50, 50, 0, 0)
+		})
+	}
+}
+
+// What is ejected comes back in a panic, too, or that would never end.
+func TestPanicEnds(t *testing.T) {
+	t.Parallel()
+	list := hosts(4)
+	s, c := all(list), picker.Config{MinHealthPercent: 70}
+	eject(list[0])
+	eject(list[1])
+	later := picker.Request{Now: time.Now().Add(2 * time.Hour)}
+	for range 20 {
+		if choice, _ := s.Pick(&c, later); choice.Probe {
+			choice.Host.Report(outlier.Success, true, later.Now)
+		}
+	}
+	if list[0].Ejected() || list[1].Ejected() {
+		t.Error("hosts are still ejected")
+	}
+}
+
 // Hosts without a connection are missed, too.
 func TestUnconnectedAreMissed(t *testing.T) {
 	t.Parallel()

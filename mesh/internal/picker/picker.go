@@ -175,6 +175,9 @@ func (s *Set) Pick(c *Config, r Request) (Choice, bool) {
 	first := 0
 	if len(s.tiers) > 1 {
 		first = p.tier()
+		if choice, ok := p.probe(first); ok {
+			return choice, true
+		}
 	}
 	if choice, ok := p.in(s.tiers[first]); ok {
 		return choice, true
@@ -221,10 +224,8 @@ func (p *picking) admit(host *outlier.Host) (ok, probe bool) {
 	if p.full(host) {
 		return false, false
 	}
-	if p.panic {
-		return true, false
-	}
-	return host.Admit(p.request.Now)
+	ok, probe = host.Admit(p.request.Now)
+	return ok || p.panic, probe
 }
 
 func (p *picking) full(host *outlier.Host) bool {

@@ -74,3 +74,21 @@ func (p *picking) tier() int {
 	}
 	return len(shares) - 1
 }
+
+// probe gives the request to a host of a nearer tier whose ejection is over, if all of
+// that tier are ejected: it has no share, so that nothing else would bring it back.
+func (p *picking) probe(first int) (Choice, bool) {
+	if p.request.Elsewhere {
+		return Choice{}, false
+	}
+	for i, t := range p.tiers[:first] {
+		if len(t.ready) == 0 || p.health.upTo[i] > 0 {
+			continue
+		}
+		at := t.turn()
+		if ok, probe := p.try(at); ok && probe {
+			return Choice{Index: at, Host: p.members[at].Host, Probe: true}, true
+		}
+	}
+	return Choice{}, false
+}
