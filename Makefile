@@ -18,6 +18,8 @@ BENCH ?= .
 FUZZTIME ?= 30s
 # Flags of the benchmarks against peers; see test/bench/README.md.
 BENCHFLAGS ?=
+# Flags of the scenarios of failure; see test/chaos/README.md.
+CHAOSFLAGS ?=
 # Two benchmark files for bench-diff, and where bench-go writes.
 OUT := .out
 BENCHFILE ?= $(OUT)/bench.txt
@@ -113,6 +115,11 @@ bench: ## Measure against the floor and peers into test/bench/results (BENCHFLAG
 	go test -c -trimpath -o .bin/bench-mesh/ ./mesh ./mesh/internal/authz
 	cd test/bench && go build -trimpath -ldflags='-s -w' -o '$(CURDIR)/.bin/bench-mesh/' ./mesh/client/mesh ./mesh/client/bare
 	.bin/bench -portico .bin/bff -programs .bin/bench-mesh -out test/bench/results $(BENCHFLAGS)
+
+.PHONY: chaos
+chaos: ## Run the mesh's scenarios of failure: processes, sockets, marks (RUN=hedge picks some)
+	go build -trimpath -o .bin/ ./test/chaos
+	.bin/chaos -run '$(RUN)' -require-all=$(PORTICO_REQUIRE_ALL) -out test/chaos/results $(CHAOSFLAGS)
 
 .PHONY: bench-go
 bench-go: ## Run the packages' own benchmarks COUNT (10) times into .out/bench.txt

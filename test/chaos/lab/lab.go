@@ -53,9 +53,11 @@ func New(program string) (*Lab, error) {
 // Close ends all processes and removes all files.
 func (l *Lab) Close() error {
 	var errs []error
+	var all sync.WaitGroup
 	for _, p := range l.processes {
-		p.end()
+		all.Go(p.end)
 	}
+	all.Wait()
 	for _, name := range l.namespaces {
 		errs = append(errs, deleteNamespace(name))
 	}

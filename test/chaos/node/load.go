@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -53,7 +52,9 @@ type Outcome struct {
 	Expired int
 	// P50, P99 and Max are of the calls that did not fail, from when they were made.
 	P50, P99, Max time.Duration
-	// Elapsed is how long calls were made.
+	// FailedP99 is of those that did.
+	FailedP99 time.Duration
+	// Elapsed is how long it took until the last call had ended.
 	Elapsed time.Duration
 }
 
@@ -66,7 +67,8 @@ type load struct {
 
 	mu      sync.Mutex // guards what follows
 	outcome Outcome
-	took    []time.Duration
+	took    []time.Duration // by calls that did not fail
+	failing []time.Duration // by calls that did
 }
 
 // Begin begins a load. There may be one at a time.
@@ -175,6 +177,7 @@ func (l *load) note(began time.Time, server string, expired bool, err error) {
 	o.Elapsed = now.Sub(l.began)
 	if err != nil {
 		o.Failed++
+		l.failing = append(l.failing, now.Sub(began))
 		o.Codes[status.Code(err).String()]++
 		if o.First == "" {
 			o.First = err.Error()
@@ -197,6 +200,7 @@ func (l *load) sum() Outcome {
 	o.Codes, o.Answered, o.Last = maps.Clone(o.Codes), maps.Clone(o.Answered), maps.Clone(o.Last)
 	took := slices.Sorted(slices.Values(l.took))
 	o.P50, o.P99, o.Max = nearestRank(took, 50), nearestRank(took, 99), nearestRank(took, 100)
+	o.FailedP99 = nearestRank(slices.Sorted(slices.Values(l.failing)), 99)
 	return o
 }
 
@@ -206,53 +210,4 @@ func nearestRank(sorted []time.Duration, p float64) time.Duration {
 		return 0
 	}
 	return sorted[max(int(math.Ceil(p/100*float64(len(sorted))))-1, 0)]
-}
-
-// Call is one call.
-type Call struct {
-	// Method is a full method of the test, health or reflection service.
-	Method  string
-	Headers map[string]string
-	// Timeout is its deadline, zero none; after Cancel, if not zero, it is given up.
-	Timeout, Cancel time.Duration
-}
-
-// Answer is what became of it.
-type Answer struct {
-	Code, Message string
-	Hops          []Hop
-	Began, Ended  time.Time
-	// Cancelled is when it was given up.
-	Cancelled time.Time
-}
-
-// Ask makes one call.
-func (n *Node) Ask(in Call, out *Answer) error {
-	ctx, cancel := context.WithCancel(metadata.NewOutgoingContext(context.Background(), metadata.New(in.Headers)))
-	defer cancel()
-	if in.Timeout > 0 {
-		ctx, cancel = context.WithTimeout(ctx, in.Timeout) //nolint:govet // both are called
-		defer cancel()
-	}
-	var cancelled atomic.Pointer[time.Time]
-	if in.Cancel > 0 {
-		timer := time.AfterFunc(in.Cancel, func() {
-			now := time.Now()
-			cancelled.Store(&now)
-			cancel()
-		})
-		defer timer.Stop()
-	}
-	out.Began = time.Now()
-	body, err := n.invoke(ctx, in.Method)
-	out.Ended = time.Now()
-	if at := cancelled.Load(); at != nil {
-		out.Cancelled = *at
-	}
-	s := status.Convert(err)
-	out.Code, out.Message = s.Code().String(), s.Message()
-	if len(body) == 0 {
-		return nil
-	}
-	return json.Unmarshal(body, &out.Hops)
 }

@@ -37,10 +37,19 @@ func authorization(ctx context.Context, l *lab.Lab) ([]figure.Figure, error) {
 	if err != nil {
 		return nil, err
 	}
+	clients := map[string]*lab.Process{}
 	var wrong []string
 	for _, row := range matrix() {
+		if clients[row.who] == nil {
+			if identity, err = l.Identity(ctx, row.who, 0); err != nil {
+				return nil, err
+			}
+			if clients[row.who], err = l.Start(ctx, node.Config{Name: row.who, Identity: identity}); err != nil {
+				return nil, err
+			}
+		}
 		for server, allowed := range map[*lab.Process]map[string]bool{ruled: row.allowed, unruled: {}} {
-			found, err := decisions(ctx, l, row.who, server, row.headers, allowed)
+			found, err := decisions(ctx, clients[row.who], server, row.headers, allowed)
 			if err != nil {
 				return nil, err
 			}
@@ -138,22 +147,14 @@ func matrix() []row {
 }
 
 // decisions has one principal call every method, and returns where the server was wrong.
-func decisions(ctx context.Context, l *lab.Lab, who string, server *lab.Process, headers map[string]string, allowed map[string]bool) (wrong []string, err error) {
-	identity, err := l.Identity(ctx, who, 0)
-	if err != nil {
-		return nil, err
-	}
-	client, err := l.ClientOf(ctx, node.Config{Name: who, Identity: identity}, lab.Destination("", impatient), server.Endpoint())
-	if err != nil {
-		return nil, err
-	}
+func decisions(ctx context.Context, client, server *lab.Process, headers map[string]string, allowed map[string]bool) (wrong []string, err error) {
 	before, err := server.Served(ctx)
 	if err != nil {
 		return nil, err
 	}
 	handled := before.Calls
 	for name, method := range methods() {
-		answer, err := client.Ask(ctx, node.Call{Method: method, Headers: headers, Timeout: rawTimeout})
+		answer, err := client.Ask(ctx, node.Call{Method: method, Headers: headers, Timeout: rawTimeout, Address: server.Address, Expect: lab.ID(lab.Service)})
 		if err != nil {
 			return nil, err
 		}
@@ -165,12 +166,12 @@ func decisions(ctx context.Context, l *lab.Lab, who string, server *lab.Process,
 			handled++
 		}
 		if answer.Code != want {
-			wrong = append(wrong, fmt.Sprintf("%s, %s with %v: %s: %s, want %s", server.Name, who, headers, name, answer.Code, want))
+			wrong = append(wrong, fmt.Sprintf("%s, %s with %v: %s: %s, want %s", server.Name, client.Name, headers, name, answer.Code, want))
 		}
 	}
 	after, err := server.Served(ctx)
 	if after.Calls != handled {
-		wrong = append(wrong, fmt.Sprintf("%s ran %d calls of %s, want %d", server.Name, after.Calls-before.Calls, who, handled-before.Calls))
+		wrong = append(wrong, fmt.Sprintf("%s ran %d calls of %s, want %d", server.Name, after.Calls-before.Calls, client.Name, handled-before.Calls))
 	}
 	return wrong, err
 }

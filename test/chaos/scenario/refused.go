@@ -14,7 +14,6 @@ import (
 	"google.golang.org/grpc/credentials"
 	testpb "google.golang.org/grpc/interop/grpc_testing"
 
-	"github.com/portico-bff/portico/mesh"
 	"github.com/portico-bff/portico/test/chaos/figure"
 	"github.com/portico-bff/portico/test/chaos/lab"
 	"github.com/portico-bff/portico/test/chaos/node"
@@ -118,8 +117,12 @@ func refusedServers(ctx context.Context, l *lab.Lab, own, rival, foreign *lab.Au
 	if err != nil {
 		return nil, err
 	}
+	client, err := l.Start(ctx, node.Config{Name: "client", Identity: calling.dir})
+	if err != nil {
+		return nil, err
+	}
 	try := func(name string, creds credentials.TransportCredentials, good bool) error {
-		code, calls, err := callStranger(ctx, l, calling.dir, creds)
+		code, calls, err := callStranger(ctx, client, creds)
 		if err == nil && (code == "OK" != good || calls > 0 != good) {
 			wrong = append(wrong, fmt.Sprintf("server: %s: %s, %d calls came through", name, code, calls))
 		}
@@ -141,7 +144,7 @@ func refusedServers(ctx context.Context, l *lab.Lab, own, rival, foreign *lab.Au
 }
 
 // callStranger has a mesh client call a server that is made of gRPC alone.
-func callStranger(ctx context.Context, l *lab.Lab, identity string, creds credentials.TransportCredentials) (code string, calls int64, err error) {
+func callStranger(ctx context.Context, client *lab.Process, creds credentials.TransportCredentials) (code string, calls int64, err error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", 0, err
@@ -155,18 +158,10 @@ func callStranger(ctx context.Context, l *lab.Lab, identity string, creds creden
 		server.Stop()
 		err = errors.Join(err, <-served)
 	}()
-	config := node.Config{Name: "client", Identity: identity, Target: lab.Target}
-	if config.Policy, err = l.File("policy.yaml", lab.Destination("", impatient)); err != nil {
-		return "", 0, err
-	}
-	if config.Endpoints, err = l.Endpoints(mesh.Endpoint{Address: listener.Addr().String()}); err != nil {
-		return "", 0, err
-	}
-	client, err := l.Start(ctx, config)
-	if err != nil {
-		return "", 0, err
-	}
-	answer, err := client.Ask(ctx, node.Call{Method: testpb.TestService_UnaryCall_FullMethodName, Timeout: rawTimeout})
+	answer, err := client.Ask(ctx, node.Call{
+		Method: testpb.TestService_UnaryCall_FullMethodName, Timeout: rawTimeout,
+		Address: listener.Addr().String(), Expect: lab.ID(lab.Service),
+	})
 	return answer.Code, service.calls.Load(), err
 }
 

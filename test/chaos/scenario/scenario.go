@@ -33,6 +33,7 @@ func All() []Scenario {
 		{Name: "mirror", Run: mirror},
 		{Name: "hedge", Run: hedge},
 		{Name: "deadlines", Run: deadlines, Quick: true},
+		{Name: "overload", Run: overload},
 		{Name: "reloads", Run: reloads},
 		{Name: "leaks", Run: leaks},
 		{Name: "partition", Run: partition},

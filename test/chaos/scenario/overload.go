@@ -1,0 +1,70 @@
+package scenario
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/portico-bff/portico/test/chaos/figure"
+	"github.com/portico-bff/portico/test/chaos/lab"
+	"github.com/portico-bff/portico/test/chaos/node"
+)
+
+// overload calls a server three times as often as it can bear: eight calls at a time of
+// 20 ms each, whose work goes on when nobody waits for it any more. What it can bear is
+// measured first, with more load than that and all the time in the world. Under an
+// Overload policy of the default values, which have to find all this out, it does at
+// least nine tenths of that within the callers' patience of a second; what it takes on
+// is answered within ten times what a call takes alone, a fifth of that patience (a server
+// without a limit uses up all of it); and what it does not take on, it refuses soon.
+func overload(ctx context.Context, l *lab.Lab) ([]figure.Figure, error) {
+	const work, slots = 20 * time.Millisecond, 8
+	unbounded, err := workshop(ctx, l, lab.Everybody, node.Behaviour{Slots: slots, Work: work})
+	if err != nil {
+		return nil, err
+	}
+	most, err := unbounded.Load(ctx, node.Load{Write: true, Rate: 1.25 * slots * float64(time.Second/work)}, l.For(6*time.Second))
+	if err != nil {
+		return nil, err
+	}
+	if most.Failed > 0 {
+		return nil, errors.New(most.First)
+	}
+	capacity := float64(most.Calls) / most.Elapsed.Seconds()
+	bounded, err := workshop(ctx, l, lab.Everybody+"kind: Overload\nname: echo\nrules: [{gradientControllerConfig: {}}]\n", node.Behaviour{Slots: slots, Work: work})
+	if err != nil {
+		return nil, err
+	}
+	load := node.Load{Write: true, Rate: 3 * capacity, Timeout: time.Second}
+	if _, err := bounded.Load(ctx, load, l.For(4*time.Second)); err != nil { // it learns
+		return nil, err
+	}
+	outcome, err := bounded.Load(ctx, load, l.For(15*time.Second))
+	if err != nil {
+		return nil, err
+	}
+	refusals := outcome.Codes["ResourceExhausted"]
+	return []figure.Figure{
+		{Name: "goodput", Value: 100 * float64(outcome.Calls-outcome.Failed) / outcome.Elapsed.Seconds() / capacity, Unit: "%", Mark: figure.Least(90), Timed: true},
+		figure.Milliseconds("p99", outcome.P99, figure.Most(10*work.Seconds()*1000)),
+		figure.Milliseconds("p99_of_refusals", outcome.FailedP99, figure.Most(50)),
+		figure.Percent("other_errors", outcome.Failed-refusals, outcome.Calls, figure.Most(0.1)),
+	}, nil
+}
+
+// workshop is a client of a server of its own that behaves like that.
+func workshop(ctx context.Context, l *lab.Lab, policy string, b node.Behaviour) (*lab.Process, error) {
+	file, err := l.File("policy.yaml", policy)
+	if err != nil {
+		return nil, err
+	}
+	server, err := l.Server(ctx, node.Config{Name: "server", Policy: file})
+	if err != nil {
+		return nil, err
+	}
+	if err := server.Behave(ctx, b); err != nil {
+		return nil, err
+	}
+	// Longer than anything here takes: the load has its own limit.
+	return l.Client(ctx, lab.Destination("", "- {timeout: 30s, retries: {attempts: 0}}"), server)
+}
