@@ -128,3 +128,27 @@ func TestNewRefuses(t *testing.T) {
 		}
 	}
 }
+
+// The file is looked at as often as is asked for.
+func TestPolicyInterval(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "mesh.yaml")
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(everybody)
+	synctest.Test(t, func(t *testing.T) {
+		m := join(t, newCA(t, "shop.test", time.Hour), "orders", mesh.Options{PolicyFile: file, PolicyInterval: time.Minute})
+		write(allowing("portico"))
+		time.Sleep(59 * time.Second)
+		if got := m.Stats().PolicyLoads; got != 0 {
+			t.Errorf("%d loads before the interval is over", got)
+		}
+		time.Sleep(2 * time.Second)
+		if got := m.Stats().PolicyLoads; got != 1 {
+			t.Errorf("%d loads after the interval, want one", got)
+		}
+	})
+}

@@ -108,7 +108,7 @@ func runOne(ctx context.Context, s scenario.Scenario, program string, brief, req
 	}
 	l.Brief = brief
 	r.figures, err = s.Run(ctx, l)
-	err = errors.Join(err, l.Close())
+	err = errors.Join(err, l.Close(ctx))
 	if errors.Is(err, lab.ErrNoNamespaces) {
 		r.note, r.ok = "skipped: "+err.Error(), !requireAll
 		return r
@@ -162,7 +162,7 @@ func (r *report) add(one result, stdout io.Writer) {
 // write writes chaos.json for programs and chaos.md for people.
 func (r *report) write(dir string) error {
 	text, err := figure.JSON(r.figures)
-	if err != nil {
+	if err = errors.Join(err, os.MkdirAll(dir, 0o755)); err != nil { //nolint:gosec // results are for everybody
 		return err
 	}
 	load := "unknown"

@@ -47,7 +47,7 @@ func Percent[N int | int64 | uint64](name string, part, whole N, mark Mark) Figu
 	return Figure{Name: name, Value: 100 * float64(part) / float64(whole), Unit: "%", Mark: mark}
 }
 
-// Seconds and Milliseconds are times.
+// Seconds is a time.
 func Seconds(name string, d time.Duration, mark Mark) Figure {
 	return Figure{Name: name, Value: d.Seconds(), Unit: "s", Mark: mark, Timed: true}
 }

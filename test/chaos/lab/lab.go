@@ -50,8 +50,8 @@ func New(program string) (*Lab, error) {
 	return &Lab{program: program, dir: dir, cas: map[time.Duration]*mesh.DevCA{}}, nil
 }
 
-// Close ends all processes and removes all files.
-func (l *Lab) Close() error {
+// Close ends all processes and removes all files, even if ctx is over.
+func (l *Lab) Close(ctx context.Context) error {
 	var errs []error
 	var all sync.WaitGroup
 	for _, p := range l.processes {
@@ -59,7 +59,7 @@ func (l *Lab) Close() error {
 	}
 	all.Wait()
 	for _, name := range l.namespaces {
-		errs = append(errs, deleteNamespace(name))
+		errs = append(errs, deleteNamespace(context.WithoutCancel(ctx), name))
 	}
 	for _, ca := range l.cas {
 		errs = append(errs, ca.Close())

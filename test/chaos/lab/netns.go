@@ -53,7 +53,7 @@ func Mend(ctx context.Context, n int, second string) error {
 }
 
 // deleteNamespace takes its cables with it.
-func deleteNamespace(name string) error { return ip(context.Background(), "netns delete "+name) }
+func deleteNamespace(ctx context.Context, name string) error { return ip(ctx, "netns delete "+name) }
 
 // ip runs commands of iproute2's ip, one after the other.
 func ip(ctx context.Context, commands ...string) error {

@@ -43,7 +43,7 @@ func (n *Node) Ask(in Call, out *Answer) error {
 	ctx, cancel := context.WithCancel(metadata.NewOutgoingContext(context.Background(), metadata.New(in.Headers)))
 	defer cancel()
 	if in.Timeout > 0 {
-		ctx, cancel = context.WithTimeout(ctx, in.Timeout) //nolint:govet // both are called
+		ctx, cancel = context.WithTimeout(ctx, in.Timeout)
 		defer cancel()
 	}
 	var cancelled atomic.Pointer[time.Time]

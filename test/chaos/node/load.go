@@ -134,14 +134,13 @@ func (l *load) run(ctx context.Context, client testpb.TestServiceClient) {
 		}
 		l.work.Go(func() {
 			defer l.alive.Add(-1)
-			l.call(client, i)
+			l.call(context.WithoutCancel(ctx), client, i)
 		})
 	}
 }
 
 // call makes the i-th call. It does not end with the load.
-func (l *load) call(client testpb.TestServiceClient, i int) {
-	ctx := context.Background()
+func (l *load) call(ctx context.Context, client testpb.TestServiceClient, i int) {
 	if l.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, l.Timeout)

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -98,11 +100,8 @@ func (n *Node) Served(_ None, out *Served) error {
 	defer s.mu.Unlock()
 	*out = Served{
 		Calls: s.calls.Load(), Mirrored: s.mirrored.Load(), Expired: s.expired.Load(),
-		Callers: map[string]int{}, Certificates: len(s.certificates), Connections: n.listener.accepted.Load(),
-		IDs: append([]string(nil), s.ids...), Ended: append([]time.Time(nil), s.ended...),
-	}
-	for caller, calls := range s.callers {
-		out.Callers[caller] = calls
+		Callers: maps.Clone(s.callers), Certificates: len(s.certificates), Connections: n.listener.accepted.Load(),
+		IDs: slices.Clone(s.ids), Ended: slices.Clone(s.ended),
 	}
 	return nil
 }

@@ -42,7 +42,7 @@ func leaks(ctx context.Context, l *lab.Lab) ([]figure.Figure, error) {
 				}
 			}
 			for _, p := range both {
-				if _, err := p.Until(ctx, func(s mesh.Stats) bool { return s.PolicyLoads >= uint64(i) }); err != nil { //nolint:gosec // a count
+				if _, err := p.Until(ctx, func(s mesh.Stats) bool { return s.PolicyLoads >= uint64(i) }); err != nil {
 					return fmt.Errorf("change %d: %w", i, err)
 				}
 			}

@@ -39,7 +39,7 @@ func TestQuick(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-			if err := l.Close(); err != nil {
+			if err := l.Close(t.Context()); err != nil {
 				t.Error(err)
 			}
 			if len(figures) == 0 {
