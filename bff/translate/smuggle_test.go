@@ -28,8 +28,8 @@ import (
 // everybody lets all in.
 type everybody struct{}
 
-func (everybody) Authenticate(ctx context.Context, _ auth.Credentials) (context.Context, error) {
-	return ctx, nil
+func (everybody) Identify(context.Context, auth.Credentials) (*auth.Principal, error) {
+	return &auth.Principal{Kind: auth.Anonymous}, nil
 }
 
 func (everybody) Admit(context.Context, core.Operation, int) (limit.Result, error) {
