@@ -58,10 +58,10 @@ type result struct {
 	timedOut bool // its own limit ended it
 }
 
-// unary makes a unary call: deadline, then attempts.
+// unary makes a unary call: breaker, deadline, then attempts.
 func (ch *channel) unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	plan := ch.plan()
-	rule, _ := plan.rule(ctx, method)
+	rule, entry := plan.rule(ctx, method)
 	ch.mesh.counts.calls.Add(1)
 	plan.budget.Deposit()
 
@@ -81,8 +81,32 @@ func (ch *channel) unary(ctx context.Context, method string, req, reply any, cc 
 		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
-	if err := ch.fault(ctx, &rule.Fault, method); err != nil {
+	guard := plan.guard(entry)
+	if guard == nil {
+		return u.call(ctx, reply, opts).err
+	}
+	pass, err := guard.enter(ctx, method)
+	if err != nil {
 		return err
+	}
+	r := u.call(ctx, reply, opts)
+	pass.leave(u.outcome(r), r.err)
+	return r.err
+}
+
+// outcome says what the call's end means for its route.
+func (u *unaryCall) outcome(r result) outlier.Outcome {
+	if r.call != nil && r.refused {
+		return outlier.Ignored
+	}
+	return outcome(r.err, &call{limited: u.limited || r.timedOut})
+}
+
+// call makes the call's attempts, and returns what became of the last.
+func (u *unaryCall) call(ctx context.Context, reply any, opts []grpc.CallOption) result {
+	rule := u.rule
+	if err := u.channel.fault(ctx, &rule.Fault, u.method); err != nil {
+		return result{err: err}
 	}
 	if rule.Mirror != nil {
 		u.mirror(ctx, reply, opts)
@@ -90,16 +114,16 @@ func (ch *channel) unary(ctx context.Context, method string, req, reply any, cc 
 	for attempt := 0; ; attempt++ {
 		r := u.once(ctx, reply, opts)
 		if r.err == nil || attempt >= rule.Retries.Attempts || ctx.Err() != nil || !u.repeatable(r) {
-			return r.err
+			return r
 		}
 		wait, ok := pause(rule, attempt, r.trailer)
 		if deadline, has := ctx.Deadline(); !ok || has && time.Until(deadline) <= wait+rule.Minimum {
-			return r.err
+			return r
 		}
 		if !u.spend(r, AttemptRetried) || !sleep(ctx, wait) {
-			return r.err
+			return r
 		}
-		ch.mesh.counts.retries.Add(1)
+		u.channel.mesh.counts.retries.Add(1)
 		u.avoid(r)
 	}
 }

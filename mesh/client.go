@@ -154,6 +154,7 @@ type plan struct {
 	egress      egress
 	host        string             // of the route, "" if there is none
 	rules       []policy.RouteRule // of the route
+	guards      []*guard           // of the rules, nil where there is none
 	fallback    policy.RouteRule
 }
 
@@ -176,6 +177,7 @@ func (ch *channel) plan() *plan {
 	} else {
 		next.budget = budget.New(next.destination.Budget)
 	}
+	ch.guards(next, last)
 	if ch.pool != nil {
 		ch.pool.Configure(next.destination.Outlier)
 	}

@@ -151,6 +151,21 @@
 // it; calls without the header go by chance. A subset without endpoints fails its
 // calls; it is not made up for by others.
 //
+// A breaker stops the calls and streams of an entry, whichever endpoint they go to:
+//
+//	circuitBreaker:
+//	  consecutive5xxErrors: 5           # in a row, of calls with all their retries; 0 never opens it
+//	  consecutiveGatewayErrors: 0
+//	  baseEjectionTime: 30s             # the n-th opening in a row lasts n times as long
+//	  maxEjectionTime: 300s
+//	  maxRequests: 100                  # calls and streams at a time; no bound, if absent
+//	  maxPendingRequests: 0             # that wait for that
+//
+// Once open, calls end UNAVAILABLE without being sent, and are not retried; after its
+// time one goes out as a probe, whose success closes it. Each client has its own;
+// [Stats].Breakers shows them. The entry's name, or else its place, is what a breaker is
+// known by when the policy changes.
+//
 // For trials, an entry may hold calls up or end them before they are sent (a part
 // may be left out; without a percentage it is all calls of the entry, whose match
 // chooses them by header), and may send copies to a subset:

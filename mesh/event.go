@@ -55,6 +55,9 @@ const (
 	// EndpointEjected: an endpoint gets no calls until Until. Target and
 	// Endpoint are set.
 	EndpointEjected EventKind = "endpoint_ejected"
+	// BreakerOpened: the circuit breaker of a route's entry (Policy) at Target lets no
+	// calls out until Until, Err being what the last one ended with. Method is set.
+	BreakerOpened EventKind = "breaker_opened"
 	// PolicyLoaded: a changed policy file (Target) is in use.
 	PolicyLoaded EventKind = "policy_loaded"
 	// PolicyRefused: a changed policy file (Target) is bad (Err); the last
@@ -101,6 +104,10 @@ type Stats struct {
 	MirrorsDropped uint64 `json:"mirrors_dropped"`
 	// Overflows are attempts that a connectionPool did not let out.
 	Overflows uint64 `json:"overflows"`
+	// BreakerOpens counts openings of circuit breakers, and Broken the calls and streams
+	// that they did not let out.
+	BreakerOpens uint64 `json:"breaker_opens"`
+	Broken       uint64 `json:"broken"`
 	// EgressDenied counts calls that the policy's Egress did not let out.
 	EgressDenied uint64 `json:"egress_denied"`
 	// Ejections are of endpoints.
@@ -132,6 +139,8 @@ type Stats struct {
 	CertificateExpiry time.Time `json:"certificate_expiry"`
 	// Overloads are the adaptive limits of servers, in the order of the policy.
 	Overloads []OverloadStats `json:"overloads,omitempty"`
+	// Breakers of all open clients, by target.
+	Breakers []BreakerStats `json:"breakers,omitempty"`
 	// Endpoints of all open clients, by target and address.
 	Endpoints []EndpointStats `json:"endpoints"`
 }
@@ -154,6 +163,7 @@ type counters struct {
 	faults, mirrors, mirrorsDropped            atomic.Uint64
 	egressDenied, limited                      atomic.Uint64
 	shed, tooLate                              atomic.Uint64
+	breakerOpens, broken                       atomic.Uint64
 	allowed, denied, dryRunDiffers             atomic.Uint64
 	overflows                                  atomic.Uint64
 	expired, rotated, panics                   atomic.Uint64
@@ -169,6 +179,7 @@ func (m *Mesh) Stats() Stats {
 		Retries: c.retries.Load(), Hedges: c.hedges.Load(), RetriesRefused: c.retriesRefused.Load(),
 		Faults: c.faults.Load(), Mirrors: c.mirrors.Load(), MirrorsDropped: c.mirrorsDropped.Load(),
 		Overflows:    c.overflows.Load(),
+		BreakerOpens: c.breakerOpens.Load(), Broken: c.broken.Load(),
 		EgressDenied: c.egressDenied.Load(), Ejections: c.ejections.Load(),
 		Allowed: c.allowed.Load(), Denied: c.denied.Load(), DryRunDiffers: c.dryRunDiffers.Load(), Expired: c.expired.Load(),
 		Limited: c.limited.Load(), Shed: c.shed.Load(), TooLate: c.tooLate.Load(),
@@ -183,7 +194,9 @@ func (m *Mesh) Stats() Stats {
 	defer m.mu.Unlock()
 	for ch := range m.channels {
 		s.Endpoints = append(s.Endpoints, ch.endpoints()...)
+		s.Breakers = append(s.Breakers, ch.breakers()...)
 	}
+	slices.SortStableFunc(s.Breakers, func(a, b BreakerStats) int { return strings.Compare(a.Target, b.Target) })
 	slices.SortFunc(s.Endpoints, func(a, b EndpointStats) int {
 		return cmp.Or(strings.Compare(a.Target, b.Target), strings.Compare(a.Address, b.Address))
 	})

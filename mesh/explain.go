@@ -70,6 +70,8 @@ type Explanation struct {
 	// Hedges is how many attempts may run beside the first, HedgingDelay apart.
 	Hedges       int
 	HedgingDelay time.Duration
+	// Breaker stops the entry's calls.
+	Breaker BreakerExplanation
 	// Split is how the entry shares calls out among subsets, by the value of the
 	// header SplitBy or else by chance; empty if it does not.
 	Split   []SubsetShare
@@ -141,6 +143,7 @@ func (p *Policy) Explain(q Query) Explanation {
 		e.Mirror, e.MirrorPercent = rule.Mirror.Subset.Name, rule.Mirror.Percent
 	}
 	e.SplitBy = rule.Split.By
+	e.Breaker = explainBreaker(&rule.Breaker)
 	for _, share := range rule.Split.To {
 		part := SubsetShare{Weight: share.Weight}
 		if share.Subset != nil {
@@ -211,6 +214,7 @@ func (e Explanation) String() string {
 	e.writeFault(&b)
 	fmt.Fprintf(&b, "  timeout: %s\n", timeout)
 	e.writeMargin(&b)
+	e.Breaker.write(&b)
 	fmt.Fprintf(&b, "  retries: %d on %s, if the method is idempotent", e.Retries, codeList(e.RetryOn))
 	if e.PerTryTimeout > 0 {
 		fmt.Fprintf(&b, ", %v a try", e.PerTryTimeout)

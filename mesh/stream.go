@@ -5,12 +5,14 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/portico-bff/portico/mesh/internal/outlier"
 	"github.com/portico-bff/portico/mesh/internal/policy"
 )
 
@@ -25,6 +27,7 @@ type streamCall struct {
 	streamer grpc.Streamer
 	opts     []grpc.CallOption
 	subset   *policy.Subset
+	refused  atomic.Bool // the mesh did not let it out
 }
 
 // stream opens a stream. It is routed, balanced and its endpoint judged like a call's.
@@ -34,20 +37,49 @@ func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.C
 	if err := ch.leave(plan, method); err != nil {
 		return nil, err
 	}
-	rule, _ := plan.rule(ctx, method)
+	rule, entry := plan.rule(ctx, method)
 	if _, _, err := ch.timeLimit(ctx, rule, method); err != nil {
 		return nil, err
 	}
 	plan.budget.Deposit()
-	if err := ch.fault(ctx, &rule.Fault, method); err != nil {
-		return nil, err
-	}
-	s := streamCall{
+	s := &streamCall{
 		channel: ch, plan: plan, rule: rule, desc: desc, conn: cc, method: method,
 		streamer: streamer, opts: opts, subset: ch.mesh.subset(ctx, &rule.Split),
 	}
 	ctx = sendCriticality(ch.mesh.trace.send(ctx))
-	if rule.Retries.Attempts > 0 && ch.mesh.idempotent(method) {
+	guard := plan.guard(entry)
+	if guard == nil {
+		return s.start(ctx)
+	}
+	pass, err := guard.enter(ctx, method)
+	if err != nil {
+		return nil, err
+	}
+	var once sync.Once
+	finish := func(err error) { once.Do(func() { pass.leave(s.outcome(err), err) }) }
+	s.opts = append(slices.Clip(opts), grpc.OnFinish(finish))
+	inner, err := s.start(ctx)
+	if err != nil {
+		finish(err)
+		return nil, err
+	}
+	return &guardedStream{ClientStream: inner, pass: pass}, nil
+}
+
+// outcome says what the stream's end means for its route.
+func (s *streamCall) outcome(err error) outlier.Outcome {
+	if s.refused.Load() {
+		return outlier.Ignored
+	}
+	return outcome(err, &call{limited: s.rule.Retries.PerTryTimeout > 0})
+}
+
+// start opens the stream, more than once if it may be.
+func (s *streamCall) start(ctx context.Context) (grpc.ClientStream, error) {
+	if err := s.channel.fault(ctx, &s.rule.Fault, s.method); err != nil {
+		return nil, err
+	}
+	if s.rule.Retries.Attempts > 0 && s.channel.mesh.idempotent(s.method) {
 		return s.retried(ctx)
 	}
 	return s.open(ctx, &call{subset: s.subset})
@@ -63,18 +95,21 @@ func (s *streamCall) open(ctx context.Context, c *call, more ...grpc.CallOption)
 	if s.plan.destination.Pool.MaxRequests > 0 {
 		if err := ch.enter(ctx); err != nil {
 			c.refused = true
+			s.refused.Store(true)
 			return nil, err
 		}
 		leave := sync.OnceFunc(ch.gate.Leave)
 		inner, err := s.streamer(ctx, s.desc, s.conn, s.method, append(opts, grpc.OnFinish(func(error) { leave() }))...)
 		if err != nil {
 			leave()
+			s.refused.Store(c.refused)
 			return nil, err
 		}
 		return &clientStream{ClientStream: inner, mesh: ch.mesh, method: s.method}, nil
 	}
 	inner, err := s.streamer(ctx, s.desc, s.conn, s.method, opts...)
 	if err != nil {
+		s.refused.Store(c.refused)
 		return nil, err
 	}
 	return &clientStream{ClientStream: inner, mesh: ch.mesh, method: s.method}, nil

@@ -27,7 +27,7 @@ const streamBuffer = 256 << 10
 // one's header has come, or more has been sent than is kept; from then on it is that
 // attempt, and its failure is the caller's.
 type retriedStream struct {
-	streamCall
+	*streamCall
 	ctx      context.Context //nolint:containedctx // of the whole stream: its attempts derive theirs from it
 	bound    int             // of size
 	finished []func(error)   // the caller's
@@ -58,7 +58,7 @@ type streamAttempt struct {
 var _ grpc.ClientStream = (*retriedStream)(nil)
 
 // retried opens a stream that may be opened again.
-func (s streamCall) retried(ctx context.Context) (grpc.ClientStream, error) {
+func (s *streamCall) retried(ctx context.Context) (grpc.ClientStream, error) {
 	r := &retriedStream{ctx: ctx, bound: streamBuffer}
 	opts := make([]grpc.CallOption, 0, len(s.opts)+1)
 	for _, opt := range s.opts {
@@ -71,8 +71,8 @@ func (s streamCall) retried(ctx context.Context) (grpc.ClientStream, error) {
 			opts = append(opts, opt)
 		}
 	}
-	s.opts = opts
 	r.streamCall = s
+	r.opts = opts
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for {

@@ -57,6 +57,7 @@ type RouteRule struct {
 	Margin, Minimum time.Duration
 	Retries         Retries
 	Hedging         Hedging
+	Breaker         Breaker
 	Split           Split
 	Fault           Fault
 	Mirror          *Mirror // nil: none

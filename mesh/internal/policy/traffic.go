@@ -141,6 +141,7 @@ func (r *reader) routeRule(n ast.Node) RouteRule {
 					r.duration(n, "hedgingDelay", &rule.Hedging.Delay)
 				}})
 		}},
+		key{name: "circuitBreaker", read: func(n ast.Node) { r.circuitBreaker(n, &rule.Breaker) }},
 		key{name: "fault", read: func(n ast.Node) { r.fault(n, &rule.Fault) }},
 		key{name: "mirror", read: func(n ast.Node) { rule.Mirror = r.mirror(n) }},
 		key{name: "mirrorPercentage", read: func(n ast.Node) { r.percentage(n, "mirrorPercentage", &mirrored) }},
