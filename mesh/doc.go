@@ -39,8 +39,8 @@
 //
 // # Transport
 //
-// All connections use TLS 1.3 with certificates on both sides; there is no
-// permissive mode. A client knows whom it expects: the identities of the policy's
+// All connections use TLS 1.3 with certificates on both sides, but for those that the
+// policy names (PeerAuthentication, and tls mode SIMPLE, below). A client knows whom it expects: the identities of the policy's
 // Destination, or of [ExpectIdentity]. That a server's certificate belongs to the
 // trust domain is never enough, so one service cannot pose as another.
 //
@@ -252,7 +252,20 @@
 // or when it is their turn end DEADLINE_EXCEEDED without being begun. What a server
 // has learned lasts over reloads. [Stats].Overloads shows it.
 //
-// PeerAuthentication is taken with mtls.mode STRICT, which is what there is.
+// Servers that take callers without TLS beside those of the mesh, while those move over:
+//
+//	kind: PeerAuthentication
+//	principals: [spiffe://shop.test/orders]     # the servers, each by its whole name
+//	mtls: {mode: PERMISSIVE}                    # or STRICT, which all others are
+//	portLevelMtls: {7001: {mode: STRICT}}       # where a port differs
+//
+// Such a caller is nobody: [Peer] is false, no rule with a from allows it, and every DENY
+// rule with a from denies it, since it may be whom the rule means. It counts as one
+// caller for rate limits. Its calls and connections are counted and told
+// ([Stats].Plaintext, [PlaintextAccepted]), and [Policy.Explain] says so of the server.
+// Who connects has five seconds to say the first byte, which tells the two apart. When
+// the mode is STRICT again, calls on plaintext connections are refused. Istio's DISABLE,
+// no TLS at all, is not to be had.
 //
 // # Calls
 //

@@ -66,6 +66,9 @@ const (
 	// DiscoveryFailed: the endpoints of Target could not be found (Err); the
 	// last good ones stay.
 	DiscoveryFailed EventKind = "discovery_failed"
+	// PlaintextAccepted: a server took a connection without TLS from Endpoint, as its
+	// PeerAuthentication is PERMISSIVE.
+	PlaintextAccepted EventKind = "plaintext_accepted"
 	// HandshakeRefused: a TLS handshake failed. Target is set at a client, and
 	// Err at both ends.
 	HandshakeRefused EventKind = "handshake_refused"
@@ -117,6 +120,10 @@ type Stats struct {
 	Allowed uint64 `json:"allowed"`
 	Denied  uint64 `json:"denied"`
 	Expired uint64 `json:"expired"`
+	// Plaintext counts calls that came without TLS, allowed or not. Permissive says
+	// whether the policy lets some server of this process take them.
+	Plaintext  uint64 `json:"plaintext"`
+	Permissive bool   `json:"permissive"`
 	// Limited counts allowed calls that a RateLimit refused.
 	Limited uint64 `json:"limited"`
 	// Shed counts calls that a server had too much to do for, and TooLate calls that
@@ -166,7 +173,7 @@ type counters struct {
 	breakerOpens, broken                       atomic.Uint64
 	allowed, denied, dryRunDiffers             atomic.Uint64
 	overflows                                  atomic.Uint64
-	expired, rotated, panics                   atomic.Uint64
+	expired, rotated, panics, plaintext        atomic.Uint64
 	policyLoads, policyErrors, discoveryErrors atomic.Uint64
 }
 
@@ -182,7 +189,7 @@ func (m *Mesh) Stats() Stats {
 		BreakerOpens: c.breakerOpens.Load(), Broken: c.broken.Load(),
 		EgressDenied: c.egressDenied.Load(), Ejections: c.ejections.Load(),
 		Allowed: c.allowed.Load(), Denied: c.denied.Load(), DryRunDiffers: c.dryRunDiffers.Load(), Expired: c.expired.Load(),
-		Limited: c.limited.Load(), Shed: c.shed.Load(), TooLate: c.tooLate.Load(),
+		Limited: c.limited.Load(), Plaintext: c.plaintext.Load(), Permissive: m.policy.Load().anyPermissive(m.self), Shed: c.shed.Load(), TooLate: c.tooLate.Load(),
 		Overloads: m.overloads.stats(m.policy.Load()),
 		Rotated:   c.rotated.Load(), Panics: c.panics.Load(),
 		PolicyLoads: c.policyLoads.Load(), PolicyErrors: c.policyErrors.Load(), DiscoveryErrors: c.discoveryErrors.Load(),

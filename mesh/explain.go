@@ -55,6 +55,9 @@ type Explanation struct {
 	LoadBalancer string
 	// HashHeader is what CONSISTENT_HASH goes by.
 	HashHeader string
+	// Plaintext says that the target's server takes callers without TLS, too: its
+	// PeerAuthentication is PERMISSIVE.
+	Plaintext bool
 	// Limits are the connectionPool's, in its words; empty if it bounds nothing.
 	Limits map[string]int
 	// Route is the host by which the Route was found, Entry the place of its
@@ -131,6 +134,7 @@ func (p *Policy) Explain(q Query) Explanation {
 	e.Identities = plan.destination.Identities
 	e.LoadBalancer = plan.destination.Balance.Algorithm.String()
 	e.HashHeader = plan.destination.HashHeader
+	e.Plaintext = p.permissiveAt(plan.destination.Identities, q.Target)
 	e.Limits = limits(&plan.destination)
 	e.Timeout = rule.Timeout
 	e.TimeoutMargin, e.MinRemainingTime = rule.Margin, rule.Minimum
@@ -198,6 +202,9 @@ func (e Explanation) String() string {
 	}
 	for _, id := range e.Identities {
 		fmt.Fprintf(&b, "  server: %s\n", id)
+	}
+	if e.Plaintext {
+		b.WriteString("  the server takes callers without TLS, too (PeerAuthentication is PERMISSIVE)\n")
 	}
 	route := "no Route: defaults"
 	if e.Route != "" {

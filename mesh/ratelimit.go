@@ -19,7 +19,7 @@ func (p *Policy) rateRules(caller authz.Principal, method string, yield func(*po
 	for i := range p.file.RateLimits {
 		limit := &p.file.RateLimits[i]
 		for j := range limit.Rules {
-			if !limit.Rules[j].Who.Covers(caller, method) {
+			if !limit.Rules[j].Who.MayCover(caller, method) {
 				continue
 			}
 			if !yield(limit, &limit.Rules[j]) {

@@ -135,9 +135,11 @@ func (m *Mesh) serveStream(srv any, stream grpc.ServerStream, info *grpc.StreamS
 	work.pass()
 	ctx, cancel := context.WithCancelCause(m.trace.receive(ctx))
 	defer cancel(nil)
-	left := time.Until(expiry)
-	timer := time.AfterFunc(left-min(left/10, time.Second), func() { cancel(errRotated()) })
-	defer timer.Stop()
+	if !expiry.IsZero() {
+		left := time.Until(expiry)
+		timer := time.AfterFunc(left-min(left/10, time.Second), func() { cancel(errRotated()) })
+		defer timer.Stop()
+	}
 	defer func() {
 		if v := recover(); v != nil {
 			err = m.panicked(info.FullMethod, v)
@@ -163,18 +165,15 @@ func (s *serverStream) Context() context.Context { return s.ctx }
 // admit says whether the caller may call the method now, and until when its
 // connection lasts.
 func (m *Mesh) admit(ctx context.Context, method string) (time.Time, error) {
-	info, ok := tlsInfo(ctx)
-	if !ok || info.SPIFFEID == nil {
-		return time.Time{}, status.Error(codes.Unauthenticated, "a client certificate with a SPIFFE id is required")
-	}
-	expiry, ok := m.lives.end(&info)
-	if !ok || !time.Now().Before(expiry) {
-		m.counts.expired.Add(1)
-		m.onEvent(Event{Kind: CallExpired, Method: method, Peer: peerID(&info)})
-		return time.Time{}, errRotated()
-	}
-	caller := authz.Principal{TrustDomain: info.SPIFFEID.Host, Path: info.SPIFFEID.Path}
 	inForce := m.policy.Load()
+	info, expiry, err := m.caller(ctx, inForce, method)
+	if err != nil {
+		return time.Time{}, err
+	}
+	var caller authz.Principal // of plaintext
+	if info.SPIFFEID != nil {
+		caller = authz.Principal{TrustDomain: info.SPIFFEID.Host, Path: info.SPIFFEID.Path}
+	}
 	decision := inForce.matcher.Decide(ctx, caller, method)
 	if decision.DryRun != "" {
 		m.counts.dryRunDiffers.Add(1)
@@ -192,7 +191,30 @@ func (m *Mesh) admit(ctx context.Context, method string) (time.Time, error) {
 	return expiry, nil
 }
 
+// caller returns what is known of the caller, and until when its connection lasts: the
+// zero time is no end. A plaintext caller, where the policy takes one, is nobody.
+func (m *Mesh) caller(ctx context.Context, inForce *Policy, method string) (credentials.TLSInfo, time.Time, error) {
+	info, ok := tlsInfo(ctx)
+	if !ok || info.SPIFFEID == nil {
+		if m.plaintext(ctx, inForce) {
+			m.counts.plaintext.Add(1)
+			return credentials.TLSInfo{}, time.Time{}, nil
+		}
+		return info, time.Time{}, status.Error(codes.Unauthenticated, "a client certificate with a SPIFFE id is required")
+	}
+	expiry, ok := m.lives.end(&info)
+	if !ok || !time.Now().Before(expiry) {
+		m.counts.expired.Add(1)
+		m.onEvent(Event{Kind: CallExpired, Method: method, Peer: peerID(&info)})
+		return info, time.Time{}, errRotated()
+	}
+	return info, expiry, nil
+}
+
 func peerID(info *credentials.TLSInfo) spiffeid.ID {
+	if info.SPIFFEID == nil {
+		return spiffeid.ID{}
+	}
 	id, err := spiffeid.FromURI(info.SPIFFEID)
 	if err != nil {
 		return spiffeid.ID{}

@@ -59,6 +59,17 @@ func (s *secure) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, 
 }
 
 func (s *secure) serverHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	if s.mesh.policy.Load().permissive(s.mesh.self, portOf(raw.LocalAddr())) {
+		sniffed, tls, err := sniff(raw)
+		if err != nil {
+			return nil, nil, err
+		}
+		if !tls {
+			s.mesh.onEvent(Event{Kind: PlaintextAccepted, Endpoint: raw.RemoteAddr().String()})
+			return sniffed, plaintextInfo{port: portOf(raw.LocalAddr())}, nil
+		}
+		raw = sniffed
+	}
 	svid, err := s.mesh.identity.GetX509SVID()
 	if err != nil {
 		return nil, nil, fmt.Errorf("mesh: asking for the process's identity: %w", err)

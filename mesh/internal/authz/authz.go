@@ -12,7 +12,9 @@ import (
 	"strings"
 )
 
-// Principal is a verified SPIFFE id in its two parts.
+// Principal is a verified SPIFFE id in its two parts. The zero value is a caller of
+// whom nothing is known: a rule that allows some principals, or all but some, does not
+// match it, and one that denies some does, as it may be any of them.
 type Principal struct {
 	TrustDomain string
 	Path        string // with its leading slash
@@ -194,11 +196,11 @@ func (m *Matcher) Decide(ctx context.Context, caller Principal, method string) D
 			c = m.rest
 		}
 	}
-	denies, wouldDeny := m.first(ctx, c.deny, caller, method)
+	denies, wouldDeny := m.first(ctx, c.deny, (*Rule).MayCover, caller, method)
 	if denies != nil {
 		return Decision{Policy: denies.policy, Rule: denies.index}
 	}
-	allows, wouldAllow := m.first(ctx, c.allow, caller, method)
+	allows, wouldAllow := m.first(ctx, c.allow, (*Rule).Covers, caller, method)
 	if allows != nil {
 		return Decision{Allowed: true, Policy: allows.policy, Rule: allows.index, DryRun: wouldDeny}
 	}
@@ -210,10 +212,10 @@ func (m *Matcher) Decide(ctx context.Context, caller Principal, method string) D
 
 // first returns the first rule that matches, and the policy of the first one in dry
 // run that matched before it.
-func (m *Matcher) first(ctx context.Context, rules []rule, caller Principal, method string) (found *rule, dryRun string) {
+func (m *Matcher) first(ctx context.Context, rules []rule, covers func(*Rule, Principal, string) bool, caller Principal, method string) (found *rule, dryRun string) {
 	for i := range rules {
 		r := &rules[i]
-		if r.dryRun && dryRun != "" || !m.match(ctx, r, caller, method) {
+		if r.dryRun && dryRun != "" || !covers(&r.Rule, caller, method) || !m.matchWhen(ctx, r.When) {
 			continue
 		}
 		if !r.dryRun {
@@ -224,13 +226,17 @@ func (m *Matcher) first(ctx context.Context, rules []rule, caller Principal, met
 	return nil, dryRun
 }
 
-func (m *Matcher) match(ctx context.Context, r *rule, caller Principal, method string) bool {
-	return r.Covers(caller, method) && m.matchWhen(ctx, r.When)
+// Covers says whether the rule's From and To match. Of the zero Principal no From does.
+func (r *Rule) Covers(caller Principal, method string) bool {
+	if caller == (Principal{}) {
+		return len(r.From) == 0 && matchTo(r.To, method)
+	}
+	return matchFrom(r.From, caller) && matchTo(r.To, method)
 }
 
-// Covers says whether the rule's From and To match.
-func (r *Rule) Covers(caller Principal, method string) bool {
-	return matchFrom(r.From, caller) && matchTo(r.To, method)
+// MayCover is Covers for rules that restrict: of the zero Principal every From matches.
+func (r *Rule) MayCover(caller Principal, method string) bool {
+	return (caller == (Principal{}) || matchFrom(r.From, caller)) && matchTo(r.To, method)
 }
 
 func matchFrom(sources []Source, caller Principal) bool {

@@ -213,3 +213,27 @@ func BenchmarkDecide(b *testing.B) {
 		m.Decide(ctx, caller, "/shop.s7.v1.Service/Get")
 	}
 }
+
+// Of a caller who is not known, rules that allow match only if they allow everybody,
+// and rules that deny match even if they deny somebody.
+func TestUnknownCaller(t *testing.T) {
+	t.Parallel()
+	some := []authz.Source{{Principals: []authz.PrincipalPattern{{Any: true}}}}
+	others := []authz.Source{{NotPrincipals: []authz.PrincipalPattern{{Principal: authz.Principal{TrustDomain: "a", Path: "/b"}}}}}
+	for _, test := range []struct {
+		name  string
+		rules []authz.Policy
+		want  bool
+	}{
+		{"allow all", []authz.Policy{{Rules: []authz.Rule{{To: []authz.Operation{{Paths: []authz.PathPattern{{Prefix: true}}}}}}}}, true},
+		{"allow principals", []authz.Policy{{Rules: []authz.Rule{{From: some}}}}, false},
+		{"allow others", []authz.Policy{{Rules: []authz.Rule{{From: others}}}}, false},
+		{"deny principals", []authz.Policy{{Rules: []authz.Rule{{}}}, {Deny: true, Rules: []authz.Rule{{From: some}}}}, false},
+		{"deny others", []authz.Policy{{Rules: []authz.Rule{{}}}, {Deny: true, Rules: []authz.Rule{{From: others}}}}, false},
+		{"deny elsewhere", []authz.Policy{{Rules: []authz.Rule{{}}}, {Deny: true, Rules: []authz.Rule{{From: some, To: []authz.Operation{{Paths: []authz.PathPattern{{Path: "/x/Y"}}}}}}}}, true},
+	} {
+		if got := authz.Compile(test.rules, nil).Decide(t.Context(), authz.Principal{}, "/a.S/Get"); got.Allowed != test.want {
+			t.Errorf("%s: allowed = %v", test.name, got.Allowed)
+		}
+	}
+}

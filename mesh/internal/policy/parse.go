@@ -70,7 +70,7 @@ func (r *reader) document(n ast.Node, p *Policy, names map[string]bool) {
 	case "Overload":
 		r.overload(n, p, names)
 	case "PeerAuthentication":
-		r.peerAuthentication(n)
+		r.peerAuthentication(n, p)
 	case "RateLimit":
 		r.rateLimit(n, p, names)
 	case "Route":
@@ -91,14 +91,6 @@ func ignore(ast.Node) {}
 // fullRegexp compiles an expression that must match a whole value, as Istio's do.
 func fullRegexp(s string) (*regexp.Regexp, error) {
 	return regexp.Compile("^(?:" + s + ")$")
-}
-
-func (r *reader) peerAuthentication(n ast.Node) {
-	r.mapping(n, "PeerAuthentication",
-		key{name: "kind", read: ignore},
-		key{name: "mtls", must: true, read: func(n ast.Node) {
-			r.mapping(n, "mtls", key{name: "mode", must: true, read: func(n ast.Node) { r.word(n, "mode", "STRICT") }})
-		}})
 }
 
 func (r *reader) authorization(n ast.Node, p *Policy, names map[string]bool) {

@@ -24,6 +24,7 @@ type Policy struct {
 	Routes         []Route
 	Egresses       []Egress
 	RateLimits     []RateLimit
+	Peers          []PeerAuthentication
 	Overloads      []Overload
 }
 
