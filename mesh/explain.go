@@ -60,6 +60,8 @@ type Explanation struct {
 	Plaintext bool
 	// Limits are the connectionPool's, in its words; empty if it bounds nothing.
 	Limits map[string]int
+	// Outlier says when an endpoint is left out.
+	Outlier OutlierExplanation
 	// Route is the host by which the Route was found, Entry the place of its
 	// entry; "" and -1 for the defaults.
 	Route   string
@@ -155,6 +157,7 @@ func (p *Policy) Explain(q Query) Explanation {
 		}
 		e.Split = append(e.Split, part)
 	}
+	e.Outlier = explainOutlier(&plan.destination.Outlier)
 	e.RetryRatio, e.MinRetriesPerSecond = plan.destination.Budget.Ratio, plan.destination.Budget.MinPerSecond
 	if entry >= 0 {
 		e.Route, e.Entry = plan.host, entry
@@ -216,6 +219,7 @@ func (e Explanation) String() string {
 	}
 	fmt.Fprintf(&b, "  balancing: %s\n", e.LoadBalancer)
 	e.writeLimits(&b)
+	e.Outlier.write(&b)
 	fmt.Fprintf(&b, "  %s\n", route)
 	e.writeSplit(&b)
 	e.writeFault(&b)

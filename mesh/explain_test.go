@@ -55,6 +55,10 @@ func TestExplain(t *testing.T) {
 		Destination: "orders", Identities: []spiffeid.ID{spiffeid.RequireFromString(orders)}, LoadBalancer: "LEAST_REQUEST",
 		Entry: -1, Retries: 2, RetryOn: []codes.Code{codes.Unavailable},
 		RetryRatio: 0.2, MinRetriesPerSecond: 10,
+		Outlier: mesh.OutlierExplanation{
+			ConsecutiveGatewayErrors: 5, Interval: 10 * time.Second,
+			BaseEjection: 30 * time.Second, MaxEjection: 5 * time.Minute, MaxEjectionPercent: 50,
+		},
 	}
 	with := func(change func(*mesh.Explanation)) mesh.Explanation {
 		e := base
@@ -134,6 +138,7 @@ func ExamplePolicy_Explain() {
 	// dns:///orders:7000: Destination "orders"
 	//   server: spiffe://shop.test/orders
 	//   balancing: LEAST_REQUEST
+	//   ejection: after 5 gateway errors in a row; for 30s to 5m0s, at most 50% at a time
 	//   Route "orders", entry 2
 	//   timeout: 2s
 	//   retries: 2 on Unavailable, if the method is idempotent

@@ -1,5 +1,5 @@
 // Command bff is Portico's server and its tools: write, check and serve a configuration, sign demo tokens, publish and
-// subscribe over MQTT, ask a running server for its health.
+// subscribe over MQTT, explain what a mesh policy makes of a call, ask a running server for its health.
 package main
 
 import (
@@ -44,7 +44,7 @@ func run(ctx context.Context, args []string, s streams) error {
 	root.SetOut(s.out)
 	root.SetErr(s.err)
 	root.AddCommand(
-		initCommand(s), serveCommand(s), checkCommand(s), configCommand(), tokenCommand(), mqttCommand(), healthCommand(), versionCommand(), //nolint:contextcheck // cobra hands it over
+		initCommand(s), serveCommand(s), checkCommand(s), configCommand(), tokenCommand(), mqttCommand(), meshCommand(), healthCommand(), versionCommand(), //nolint:contextcheck // cobra hands it over
 	)
 	return root.ExecuteContext(ctx)
 }

@@ -37,7 +37,7 @@ func command(t *testing.T, env map[string]string, args ...string) (string, error
 func TestHelpHasExamples(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{
-		{}, {"init"}, {"serve"}, {"check"}, {"token"}, {"mqtt", "pub"}, {"mqtt", "sub"}, {"health"}, {"version"}, {"config", "schema"},
+		{}, {"init"}, {"serve"}, {"check"}, {"token"}, {"mqtt", "pub"}, {"mqtt", "sub"}, {"mesh"}, {"mesh", "explain"}, {"health"}, {"version"}, {"config", "schema"},
 	} {
 		out, err := command(t, nil, append(args, "--help")...)
 		if err != nil || !strings.Contains(out, "Examples:\n  bff ") {
