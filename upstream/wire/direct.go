@@ -58,17 +58,17 @@ func (s *render) direct(b []byte, n int, p *program, at, end, depth int) ([]byte
 		return s.indirect(b, n, p, at, end, depth)
 	}
 	msg, start := s.msg, n
-	place, oneofs := 0, uint64(0)
+	expected, oneofs := d.first, uint64(0)
 	for at < end {
 		first := at
 		tag := uint64(msg[at])
 		at++
 		if tag >= 0x80 {
-			if tag, at = varint(msg, at-1, end); at < 0 {
+			if tag, at = longTag(msg, tag, at, end); at < 0 {
 				return b, -1
 			}
 		}
-		m := &d.members[place]
+		m := expected
 		if m.tag != tag {
 			m = d.find(tag >> 3)
 			if m == nil || m.place == 0 || m.tag != tag && !m.packs(tag) {
@@ -83,12 +83,15 @@ func (s *render) direct(b []byte, n int, p *program, at, end, depth int) ([]byte
 				}
 				continue
 			}
+			if m.place < expected.place {
+				return b, -1
+			}
 		}
-		if m.place <= place || oneofs&m.oneof != 0 {
+		if oneofs&m.oneof != 0 {
 			return b, -1
 		}
-		place = m.place
 		oneofs |= m.oneof
+		expected = m.next
 		if m.list {
 			if b, n, at = s.directLists(b, n, m, first, end, depth-1); n < 0 {
 				return b, n
@@ -134,6 +137,10 @@ func (s *render) direct(b []byte, n int, p *program, at, end, depth int) ([]byte
 			return b, n
 		}
 		at = stop
+	}
+	if n > start && n < len(b) {
+		b[start], b[n] = '{', '}'
+		return b, n + 1
 	}
 	return closed(b, start, n)
 }
@@ -323,24 +330,37 @@ func content(msg []byte, at, end int) (start, stop int) {
 	return at, at + int(size)
 }
 
+// longTag reads the rest of a tag after its first byte, and returns what follows it; a negative position if it is
+// malformed.
+func longTag(msg []byte, first uint64, at, end int) (uint64, int) {
+	if at < end && msg[at] < 0x80 {
+		return first - 0x80 + uint64(msg[at])<<7, at + 1
+	}
+	tag, at := varint(msg, at-1, end)
+	if tag > math.MaxUint32 {
+		return 0, -1
+	}
+	return tag, at
+}
+
 // skip returns what follows the value at a position; a negative position if it is malformed.
 func skip(msg []byte, at, end int, tag uint64) int {
+	if tag < 8 || tag > math.MaxUint32 {
+		return -1
+	}
 	switch protowire.Type(tag & 7) {
 	case protowire.BytesType:
-		if tag < 8 || tag>>3 > uint64(protowire.MaxValidNumber) {
-			return -1
-		}
 		start, stop := content(msg, at, end)
 		if start < 0 {
 			return -1
 		}
 		return stop
+	case protowire.VarintType:
+		_, at = varint(msg, at, end)
+		return at
 	default:
-		if tag < 8 || tag>>3 > uint64(protowire.MaxValidNumber) {
-			return -1
-		}
-		end, _, _ := valueEnd(msg[:end], at, protowire.Number(tag>>3), protowire.Type(tag&7))
-		return end
+		stop, _, _ := valueEnd(msg[:end], at, protowire.Number(tag>>3), protowire.Type(tag&7))
+		return stop
 	}
 }
 
@@ -361,24 +381,33 @@ func (s *render) locate(d *direct, members, at, end int) int {
 		tag := uint64(msg[at])
 		at++
 		if tag >= 0x80 {
-			if tag, at = varint(msg, at-1, end); at < 0 {
+			if tag, at = longTag(msg, tag, at, end); at < 0 {
 				return -1
 			}
 		}
 		m := d.find(tag >> 3)
-		if at = skip(msg, at, end, tag); at < 0 {
+		if at < end && msg[at] < 0x80 && tag&7 == uint64(bytesType) && tag >= 8 {
+			if at += int(msg[at]) + 1; at > end {
+				return -1
+			}
+		} else if at = skip(msg, at, end, tag); at < 0 {
 			return -1
 		}
-		if m == nil || m.tag != tag && (!m.f.packable || tag&7 != uint64(bytesType)) {
+		if m == nil || m.tag != tag && !m.packs(tag) {
 			before = nil
 			continue
 		}
-		if seen&m.oneof != 0 || m.place > 0 && places[m.place-1] > 0 && (!m.list || before != m) {
+		if seen&m.oneof != 0 {
 			return -1
 		}
 		seen |= m.oneof
-		if m.place > 0 && before != m {
+		if m.place > 0 && m != before {
+			if places[m.place-1] > 0 {
+				return -1
+			}
 			places[m.place-1] = int32(first + 1)
+		} else if m.place > 0 && !m.list {
+			return -1
 		}
 		before = m
 	}

@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"math"
+
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
@@ -8,7 +10,8 @@ import (
 // direct is what renders messages of a program without an index of all their fields. Usually the members are written in
 // the order in which encoders write the fields; anyOrder says that the fields have to be located first.
 type direct struct {
-	members  []member  // in the order of the output, then those that are not selected but matter
+	members  []member // in the order of the output, then those that are not selected but matter
+	first    *member
 	byNumber []*member // nil for fields that do not matter
 	far      map[uint64]*member
 	anyOrder bool
@@ -20,11 +23,12 @@ type member struct {
 	name  [nameRoom]byte // a comma, the name and a colon
 	size  int            // of the name, also where it does not fit
 	tag   uint64
-	place int    // in the output, from 1; 0 if the field is not selected
-	omit  bool   // zeros, and lists and maps of nothing, are left out
-	list  bool   // a list or a map
-	rare  bool   // neither a string, a message nor a varint, or with a long name
-	oneof uint64 // a bit for its oneof
+	place int     // in the output, from 1; 0 if the field is not selected
+	next  *member // in the output
+	omit  bool    // zeros, and lists and maps of nothing, are left out
+	list  bool    // a list or a map
+	rare  bool    // neither a string, a message nor a varint, or with a long name
+	oneof uint64  // a bit for its oneof
 	o     *output
 }
 
@@ -89,7 +93,11 @@ func (p *programs) direct(prog *program) *direct {
 	}
 	// Some encoders write the members of oneofs after all other fields, some in the order of the numbers.
 	d.anyOrder = d.anyOrder || firstOneof < lastPlain
-	d.members = append(d.members, member{}) // what comes after the last one: nothing
+	d.members = append(d.members, member{tag: math.MaxUint64, place: math.MaxInt}) // nothing comes after the last one
+	for i := range prog.outputs {
+		d.members[i].next = &d.members[i+1]
+	}
+	d.first = &d.members[0]
 	for i := range l.fields {
 		f := &l.fields[i]
 		if look := prog.lookup(f.num); look != nil && look.f != nil && look.slot < 0 {

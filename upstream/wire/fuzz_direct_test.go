@@ -3,6 +3,7 @@ package wire_test
 import (
 	"bytes"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -65,6 +66,9 @@ func FuzzDirect(f *testing.F) {
 		}
 	}
 	f.Add(byte(len(w.roots)), page)
+	for _, tag := range []uint64{0, 7, 1 << 32, math.MaxUint32, math.MaxUint64} {
+		f.Add(byte(len(w.roots)), append(protowire.AppendVarint(slices.Clone(page), tag), make([]byte, 8)...))
+	}
 	renderers := make([][]*wire.Renderer, len(mds))
 	for i, md := range mds {
 		for j := range 24 {

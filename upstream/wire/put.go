@@ -40,14 +40,7 @@ func putText(b []byte, n int, msg []byte, at, stop int) ([]byte, int) {
 	}
 	b[n] = '"'
 	n++
-	for ; stop-at >= 8; at, n = at+8, n+8 {
-		w := binary.LittleEndian.Uint64(msg[at:])
-		if unplain(w) != 0 {
-			return putEscaped(b, n, msg, at, stop)
-		}
-		binary.LittleEndian.PutUint64(b[n:], w)
-	}
-	if at < stop {
+	if stop-at < 8 {
 		if len(msg)-at < 8 {
 			return putEscaped(b, n, msg, at, stop)
 		}
@@ -57,7 +50,23 @@ func putText(b []byte, n int, msg []byte, at, stop int) ([]byte, int) {
 		}
 		binary.LittleEndian.PutUint64(b[n:], w)
 		n += stop - at
+		b[n] = '"'
+		return b, n + 1
 	}
+	for ; stop-at > 8; at, n = at+8, n+8 {
+		w := binary.LittleEndian.Uint64(msg[at:])
+		if unplain(w) != 0 {
+			return putEscaped(b, n, msg, at, stop)
+		}
+		binary.LittleEndian.PutUint64(b[n:], w)
+	}
+	// The last word overlaps the one before.
+	w := binary.LittleEndian.Uint64(msg[stop-8:])
+	if unplain(w) != 0 {
+		return putEscaped(b, n, msg, at, stop)
+	}
+	n += stop - at
+	binary.LittleEndian.PutUint64(b[n-8:], w)
 	b[n] = '"'
 	return b, n + 1
 }
