@@ -49,6 +49,7 @@ type unaryCall struct {
 	tried   []*outlier.Host // hosts of failed attempts
 	subset  *policy.Subset  // its part of a split, over all attempts
 	made    int             // attempts so far
+	again   again           // what was beyond the first
 }
 
 // result is what became of an attempt.
@@ -104,6 +105,12 @@ func (u *unaryCall) outcome(r result) outlier.Outcome {
 
 // call makes the call's attempts, and returns what became of the last.
 func (u *unaryCall) call(ctx context.Context, reply any, opts []grpc.CallOption) result {
+	r := u.attempts(ctx, reply, opts)
+	u.channel.mesh.metrics.record(ctx, u.conn, u.method, opts, u.again)
+	return r
+}
+
+func (u *unaryCall) attempts(ctx context.Context, reply any, opts []grpc.CallOption) result {
 	rule := u.rule
 	if err := u.channel.fault(ctx, &rule.Fault, u.method); err != nil {
 		return result{err: err}
@@ -124,6 +131,8 @@ func (u *unaryCall) call(ctx context.Context, reply any, opts []grpc.CallOption)
 			return r
 		}
 		u.channel.mesh.counts.retries.Add(1)
+		u.again.retries++
+		u.again.delay += wait
 		u.avoid(r)
 	}
 }

@@ -83,7 +83,7 @@ func (m *Mesh) newClient(target string, opts []grpc.DialOption, last ...grpc.Dia
 	if authority != "" {
 		plain = append(plain, grpc.WithAuthority(authority))
 	}
-	plain = append(plain, m.trace.dialOptions()...)
+	plain = append(plain, append(m.trace.dialOptions(), m.metrics.dialOptions()...)...)
 	security, err := ch.security()
 	if err != nil {
 		return nil, fmt.Errorf("mesh: target %q: %w", target, err)

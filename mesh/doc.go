@@ -386,6 +386,42 @@
 // With a TracerProvider there is a span for every attempt and every call served;
 // W3C trace context goes from caller to callee in any case.
 //
+// With a MeterProvider there are OpenTelemetry metrics: gRPC's own of calls and attempts
+// at both ends (gRFC A66: grpc.client.call.duration, grpc.client.attempt.started,
+// grpc.server.call.duration and so on), gRFC A96's, and the mesh's:
+//
+//	grpc.client.call.retries             histogram  grpc.method, grpc.target; calls with none are not in it
+//	grpc.client.call.hedges              histogram  the same
+//	grpc.client.call.retry_delay         histogram  the same, in seconds
+//	mesh.client.retry_budget             gauge      grpc.target: retries and hedges that are left
+//	mesh.client.retries_refused          counter    for which nothing was left
+//	mesh.client.endpoints                gauge      grpc.target, mesh.state: ready, ejected or connecting
+//	mesh.client.ejections                counter
+//	mesh.client.overflows                counter    attempts that a bound of the policy did not let out
+//	mesh.client.breaker.open             gauge      grpc.target, mesh.entry: 1 unless it is closed
+//	mesh.client.breaker.opens, .refused  counters   openings, and calls not let out
+//	mesh.client.egress_denied            counter
+//	mesh.client.faults                   counter
+//	mesh.client.mirrors, .mirrors_dropped  counters
+//	mesh.server.allowed, .denied         counters   decisions
+//	mesh.server.dry_run_differs          counter
+//	mesh.server.limited                  counter    by a RateLimit
+//	mesh.server.shed                     counter    by an Overload
+//	mesh.server.concurrency.limit, .running, .waiting  gauges  mesh.overload, mesh.rule
+//	mesh.server.concurrency.base         gauge      the same, in seconds
+//	mesh.server.expired                  counter
+//	mesh.server.plaintext                counter    calls without TLS, allowed or not
+//	mesh.server.panics                   counter
+//	mesh.too_late                        counter    calls with too little time left, at both ends
+//	mesh.streams_rotated                 counter
+//	mesh.certificate.expiry              gauge      seconds until the process's own certificate ends
+//	mesh.policy.info                     gauge      mesh.policy.version, the beginning of the file's hash: 1
+//	mesh.policy.loads, .errors           counters
+//	mesh.discovery.errors                counter
+//
+// No attribute comes from outside: grpc.method is "other" unless a server has the method,
+// or a client calls it with grpc.StaticMethod, as generated code does.
+//
 // [Policy.Explain] says, without making a call, which rule would allow or deny it,
 // and which destination and route entry it would meet.
 //

@@ -146,6 +146,10 @@ type Stats struct {
 	CertificateExpiry time.Time `json:"certificate_expiry"`
 	// Overloads are the adaptive limits of servers, in the order of the policy.
 	Overloads []OverloadStats `json:"overloads,omitempty"`
+	// PolicyVersion is the beginning of the policy's hash, "" without a policy.
+	PolicyVersion string `json:"policy_version"`
+	// Budgets of all open clients, by target.
+	Budgets []BudgetStats `json:"budgets,omitempty"`
 	// Breakers of all open clients, by target.
 	Breakers []BreakerStats `json:"breakers,omitempty"`
 	// Endpoints of all open clients, by target and address.
@@ -189,9 +193,11 @@ func (m *Mesh) Stats() Stats {
 		BreakerOpens: c.breakerOpens.Load(), Broken: c.broken.Load(),
 		EgressDenied: c.egressDenied.Load(), Ejections: c.ejections.Load(),
 		Allowed: c.allowed.Load(), Denied: c.denied.Load(), DryRunDiffers: c.dryRunDiffers.Load(), Expired: c.expired.Load(),
-		Limited: c.limited.Load(), Plaintext: c.plaintext.Load(), Permissive: m.policy.Load().anyPermissive(m.self), Shed: c.shed.Load(), TooLate: c.tooLate.Load(),
-		Overloads: m.overloads.stats(m.policy.Load()),
-		Rotated:   c.rotated.Load(), Panics: c.panics.Load(),
+		Limited: c.limited.Load(), Shed: c.shed.Load(), TooLate: c.tooLate.Load(),
+		Plaintext: c.plaintext.Load(), Permissive: m.policy.Load().anyPermissive(m.self),
+		PolicyVersion: m.policy.Load().version(),
+		Overloads:     m.overloads.stats(m.policy.Load()),
+		Rotated:       c.rotated.Load(), Panics: c.panics.Load(),
 		PolicyLoads: c.policyLoads.Load(), PolicyErrors: c.policyErrors.Load(), DiscoveryErrors: c.discoveryErrors.Load(),
 	}
 	if svid, err := m.identity.GetX509SVID(); err == nil {
@@ -202,7 +208,9 @@ func (m *Mesh) Stats() Stats {
 	for ch := range m.channels {
 		s.Endpoints = append(s.Endpoints, ch.endpoints()...)
 		s.Breakers = append(s.Breakers, ch.breakers()...)
+		s.Budgets = append(s.Budgets, BudgetStats{Target: ch.target, Retries: ch.plan().budget.Balance()})
 	}
+	slices.SortFunc(s.Budgets, func(a, b BudgetStats) int { return strings.Compare(a.Target, b.Target) })
 	slices.SortStableFunc(s.Breakers, func(a, b BreakerStats) int { return strings.Compare(a.Target, b.Target) })
 	slices.SortFunc(s.Endpoints, func(a, b EndpointStats) int {
 		return cmp.Or(strings.Compare(a.Target, b.Target), strings.Compare(a.Address, b.Address))

@@ -100,6 +100,7 @@ func (u *unaryCall) hedge(ctx context.Context, reply any, fresh func() any, opts
 		case <-timer.C:
 			if len(calls) < policy.MaxAttempts && u.spend(result{}, AttemptHedged) {
 				u.channel.mesh.counts.hedges.Add(1)
+				u.again.hedges++
 				launch()
 				timer.Reset(policy.Delay)
 			}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/metadata"
 
@@ -54,6 +55,9 @@ type Options struct {
 	// TracerProvider makes spans of calls made and served. W3C trace context
 	// is passed on with or without it.
 	TracerProvider trace.TracerProvider
+	// MeterProvider makes metrics: gRPC's own of calls and attempts, and the mesh's,
+	// which the package comment lists. Nil makes none, and costs nothing.
+	MeterProvider metric.MeterProvider
 	// OnEvent is told what the mesh does on its own: see [Event]. It is called
 	// from many goroutines, sometimes while a call waits, so it must be quick.
 	OnEvent func(Event)
@@ -73,6 +77,7 @@ type Mesh struct {
 	self       spiffeid.ID
 	idempotent func(string) bool
 	trace      *tracing
+	metrics    *metrics       // nil without a provider
 	chance     func() float64 // draws from [0, 1)
 	discovery  Discovery
 	lookup     lookup
@@ -165,6 +170,9 @@ func New(ctx context.Context, o Options) (*Mesh, error) {
 		m.maxAge = connectionAge(life(svid))
 	}
 	m.policy.Store(policy)
+	if m.metrics, err = newMetrics(o.MeterProvider, m); err != nil {
+		return nil, err
+	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	m.stop = stop
 	if o.PolicyFile != "" {
@@ -185,7 +193,7 @@ func (m *Mesh) Close() error {
 	}
 	m.stop()
 	m.work.Wait()
-	return nil
+	return m.metrics.close()
 }
 
 // connectionAge is how old a connection may grow under certificates with that

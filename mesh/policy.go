@@ -3,6 +3,7 @@ package mesh
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"os"
 	"time"
@@ -44,6 +45,14 @@ func ParsePolicy(name string, text []byte) (*Policy, error) {
 		file:    *file,
 		matcher: authz.Compile(file.Authorizations, incoming),
 	}, nil
+}
+
+// version is the beginning of the text's hash; a policy without one has none.
+func (p *Policy) version() string {
+	if p.sum == [sha256.Size]byte{} {
+		return ""
+	}
+	return hex.EncodeToString(p.sum[:6])
 }
 
 // watchPolicy takes up the policy file whenever its contents change to something

@@ -66,7 +66,7 @@ func (m *Mesh) NewServer(opts ...grpc.ServerOption) *Server {
 // ServerOptions returns what makes a grpc.Server one of the mesh, for those who
 // build it themselves. Put them last.
 func (m *Mesh) ServerOptions() []grpc.ServerOption {
-	return append(m.trace.serverOptions(),
+	return append(append(m.trace.serverOptions(), m.metrics.serverOptions()...),
 		grpc.Creds(&secure{mesh: m}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			MaxConnectionAge: m.maxAge,

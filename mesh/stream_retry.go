@@ -44,6 +44,7 @@ type retriedStream struct {
 	closed   bool // nothing more is sent
 	tried    []*outlier.Host
 	attempts int
+	beyond   again // what was beyond the first
 	failure  error // how the stream has ended
 }
 
@@ -81,6 +82,7 @@ func (s *streamCall) retried(ctx context.Context) (grpc.ClientStream, error) {
 			return r, nil
 		}
 		if !r.again(err, nil) {
+			r.commit()
 			r.over(err)
 			return nil, err
 		}
@@ -168,6 +170,8 @@ func (s *retriedStream) again(err error, trailer metadata.MD) bool {
 		return false
 	}
 	s.channel.mesh.counts.retries.Add(1)
+	s.beyond.retries++
+	s.beyond.delay += wait
 	if host := c.host.Load(); host != nil && retries.IgnorePrevious {
 		s.tried = append(slices.Clip(s.tried), host)
 	}
@@ -199,6 +203,9 @@ func (s *retriedStream) recover(a *streamAttempt, err error) error {
 
 // commit keeps to the attempt under way. The lock is held.
 func (s *retriedStream) commit() {
+	if !s.done.Load() {
+		s.channel.mesh.metrics.record(s.ctx, s.conn, s.method, s.opts, s.beyond)
+	}
 	s.done.Store(true)
 	s.sent = nil
 }

@@ -91,3 +91,11 @@ func (b *Budget) expire() {
 		b.now = now
 	}
 }
+
+// Balance is how many retries are left.
+func (b *Budget) Balance() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.expire()
+	return int(max(0, b.sum+b.reserve) / scale)
+}

@@ -1,0 +1,213 @@
+package mesh_test
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.opentelemetry.io/otel/attribute"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/portico-bff/portico/mesh"
+)
+
+// reading is what a meter has, by name and attributes; of a histogram the count and sum.
+type reading map[string]float64
+
+// read collects all metrics.
+func read(t *testing.T, reader *sdkmetric.ManualReader) reading {
+	t.Helper()
+	var all metricdata.ResourceMetrics
+	if err := reader.Collect(t.Context(), &all); err != nil {
+		t.Fatal(err)
+	}
+	r := reading{}
+	key := func(name string, set attribute.Set) string {
+		var b strings.Builder
+		b.WriteString(name)
+		for _, kv := range set.ToSlice() {
+			b.WriteString(" " + string(kv.Key) + "=" + kv.Value.String())
+		}
+		return b.String()
+	}
+	for _, scope := range all.ScopeMetrics {
+		for _, m := range scope.Metrics {
+			switch data := m.Data.(type) {
+			case metricdata.Sum[int64]:
+				for _, p := range data.DataPoints {
+					r[key(m.Name, p.Attributes)] = float64(p.Value)
+				}
+			case metricdata.Gauge[int64]:
+				for _, p := range data.DataPoints {
+					r[key(m.Name, p.Attributes)] = float64(p.Value)
+				}
+			case metricdata.Gauge[float64]:
+				for _, p := range data.DataPoints {
+					r[key(m.Name, p.Attributes)] = p.Value
+				}
+			case metricdata.Histogram[int64]:
+				for _, p := range data.DataPoints {
+					r[key(m.Name, p.Attributes)] = float64(p.Sum)
+				}
+			case metricdata.Histogram[float64]:
+				for _, p := range data.DataPoints {
+					r[key(m.Name+" count", p.Attributes)] = float64(p.Count)
+				}
+			default:
+				t.Fatalf("%s is a %T", m.Name, data)
+			}
+		}
+	}
+	return r
+}
+
+// Calls, attempts, retries and the mesh's own counts are there, under the names that
+// the package comment says, with few attributes.
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		clientReader, serverReader := sdkmetric.NewManualReader(), sdkmetric.NewManualReader()
+		ca := newCA(t, "shop.test", time.Hour)
+		var n network
+		var count atomic.Int64
+		server := join(t, ca, "orders", mesh.Options{
+			Policy:        parsePolicy(t, strings.Replace(overloaded, `"*"`, "spiffe://shop.test/portico", 1)),
+			MeterProvider: sdkmetric.NewMeterProvider(sdkmetric.WithReader(serverReader)),
+		})
+		answer := func() error {
+			if count.Add(1)%3 == 1 {
+				return status.Error(codes.Unavailable, "down")
+			}
+			return nil
+		}
+		_, listener := start(t, server, &echo{
+			unary: func(_ context.Context, text string) (string, error) { return text, answer() },
+			stream: func(stream grpc.ServerStream) error {
+				if err := answer(); err != nil {
+					return err
+				}
+				return echoing(stream)
+			},
+		})
+		n.add("a:1", listener)
+		client := join(t, ca, "portico", mesh.Options{
+			MeterProvider: sdkmetric.NewMeterProvider(sdkmetric.WithReader(clientReader)),
+			Policy: parsePolicy(t, `kind: Route
+hosts: ["a:1"]
+http: [{name: all, retries: {attempts: 3, backoff: 100ms}, circuitBreaker: {consecutive5xxErrors: 5}}]`),
+		})
+		conn := connect(t, client, &n, "static:///a:1", mesh.ExpectIdentity(orders))
+		for i := range 6 {
+			var opts []grpc.CallOption
+			if i < 4 {
+				opts = append(opts, grpc.StaticMethod())
+			}
+			if err := conn.Invoke(t.Context(), echoMethod, wrapperspb.String("x"), new(wrapperspb.StringValue), opts...); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 2 {
+			stream, err := conn.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, chatMethod, grpc.StaticMethod())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := converse(stream, "x"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		denied := connect(t, join(t, ca, "fleet", mesh.Options{}), &n, "static:///a:1", mesh.ExpectIdentity(orders))
+		for _, method := range []string{echoMethod, "/mesh.test.Echo/Nothing"} {
+			if _, err := call(t.Context(), denied, method, "x"); err == nil {
+				t.Errorf("%s was not refused", method)
+			}
+		}
+		synctest.Wait()
+
+		got := read(t, clientReader)
+		want := reading{
+			"grpc.client.call.duration count grpc.method=mesh.test.Echo/Echo grpc.status=OK grpc.target=static:///a:1": 4,
+			"grpc.client.call.duration count grpc.method=other grpc.status=OK grpc.target=static:///a:1":               2,
+			"grpc.client.call.duration count grpc.method=mesh.test.Echo/Chat grpc.status=OK grpc.target=static:///a:1": 2,
+			"grpc.client.attempt.started grpc.method=mesh.test.Echo/Echo grpc.target=static:///a:1":                    6,
+			"grpc.client.attempt.started grpc.method=mesh.test.Echo/Chat grpc.target=static:///a:1":                    3,
+			"grpc.client.call.retries grpc.method=mesh.test.Echo/Echo grpc.target=static:///a:1":                       2,
+			"grpc.client.call.retries grpc.method=other grpc.target=static:///a:1":                                     1,
+			"grpc.client.call.retries grpc.method=mesh.test.Echo/Chat grpc.target=static:///a:1":                       1,
+			"grpc.client.call.retry_delay count grpc.method=mesh.test.Echo/Echo grpc.target=static:///a:1":             2,
+			"mesh.client.endpoints grpc.target=static:///a:1 mesh.state=ready":                                         1,
+			"mesh.client.breaker.open grpc.target=static:///a:1 mesh.entry=a:1 all":                                    0,
+			"mesh.client.retries_refused": 0,
+		}
+		for name, value := range want {
+			if v, ok := got[name]; !ok || v != value {
+				t.Errorf("%s is %v, want %v", name, v, value)
+			}
+		}
+		if budget := got["mesh.client.retry_budget grpc.target=static:///a:1"]; budget < 90 || budget > 101 {
+			t.Errorf("the budget is %v, want the reserve less a few", budget)
+		}
+		if left := got["mesh.certificate.expiry"]; left < 3000 || left > 3600 {
+			t.Errorf("the certificate ends in %vs", left)
+		}
+
+		got = read(t, serverReader)
+		want = reading{
+			"mesh.server.allowed": 12,
+			"mesh.server.denied":  1,
+			"grpc.server.call.started grpc.method=mesh.test.Echo/Echo":                                10,
+			"grpc.server.call.started grpc.method=other":                                              1,
+			"grpc.server.call.duration count grpc.method=mesh.test.Echo/Chat grpc.status=UNAVAILABLE": 1,
+			"mesh.server.concurrency.limit mesh.overload=orders mesh.rule=1":                          1,
+			"mesh.server.concurrency.running mesh.overload=orders mesh.rule=0":                        0,
+			"mesh.policy.info mesh.policy.version=" + server.Stats().PolicyVersion:                    1,
+		}
+		for name, value := range want {
+			if v, ok := got[name]; !ok || v != value {
+				t.Errorf("%s is %v, want %v", name, v, value)
+			}
+		}
+		if t.Failed() {
+			for _, name := range slices.Sorted(maps.Keys(got)) {
+				t.Log(name, got[name])
+			}
+		}
+		if len(server.Stats().PolicyVersion) != 12 || client.Stats().PolicyVersion == server.Stats().PolicyVersion {
+			t.Errorf("policy version %q", server.Stats().PolicyVersion)
+		}
+	})
+}
+
+// After Close nothing is observed any more.
+func TestMetricsEnd(t *testing.T) {
+	t.Parallel()
+	reader := sdkmetric.NewManualReader()
+	ca := newCA(t, "shop.test", time.Hour)
+	identity, err := ca.Identity("orders")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := mesh.New(t.Context(), mesh.Options{Identity: identity, MeterProvider: sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, reader); len(got) == 0 {
+		t.Error("nothing was observed")
+	}
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(reading{}, read(t, reader)); diff != "" {
+		t.Error(diff)
+	}
+}
