@@ -31,8 +31,10 @@ type Config struct {
 
 // Headers says which headers go to an upstream, and which come back. Package core applies it.
 type Headers struct {
-	// Forward lists the request headers of the client that are passed on.
-	Forward []string `yaml:"forward" json:"forward,omitempty" jsonschema_description:"Request headers of the client that are passed on."`
+	// Forward lists the request headers of the client that are passed on. Grpc-Metadata-NAME is passed on as NAME, and
+	// Grpc-Metadata-* stands for all such headers but credentials and those that are set or forwarded otherwise; calls
+	// whose answers are for everybody go without them.
+	Forward []string `yaml:"forward" json:"forward,omitempty" jsonschema_description:"Request headers of the client that are passed on. Grpc-Metadata-NAME is passed on as NAME; Grpc-Metadata-* stands for all of them but credentials and what is set or forwarded otherwise."`
 	// Set holds headers that Portico sets, such as {x-user-id: "{principal.subject}"}. A forwarded header of the same
 	// name never replaces them.
 	Set map[string]string `yaml:"set" json:"set,omitempty" jsonschema_description:"Headers that Portico sets, from templates such as {principal.subject}."`

@@ -30,7 +30,12 @@ type headerPolicy struct {
 	forward []forwarded
 	set     []setHeader
 	respond []string // as in metadata: lower case
+	// taken is what set and forward name; nil unless all of the client's Grpc-Metadata-* is passed on, but for these.
+	taken map[string]string
 }
+
+// metadataPrefix marks headers that are metadata for the service under the name that follows, as grpc-gateway has it.
+const metadataPrefix = "grpc-metadata-"
 
 // forwarded is a header of the client that is passed on.
 type forwarded struct {
@@ -66,13 +71,18 @@ func newHeaderPolicy(h upstream.Headers) (*headerPolicy, error) {
 		p.set = append(p.set, setHeader{name: name, value: t})
 	}
 	for i, written := range h.Forward {
-		name := strings.ToLower(written)
+		source := strings.ToLower(written)
+		name := strings.TrimPrefix(source, metadataPrefix)
+		if source == metadataPrefix+"*" {
+			p.taken = taken
+			continue
+		}
 		if err := checkName(name, taken); err != nil {
 			all = append(all, mistake.At(err.Error(), "forward", strconv.Itoa(i)))
 			continue
 		}
 		taken[name] = "forwarded"
-		p.forward = append(p.forward, forwarded{name: name, canonical: http.CanonicalHeaderKey(name), identity: credential(name)})
+		p.forward = append(p.forward, forwarded{name: name, canonical: http.CanonicalHeaderKey(source), identity: credential(name)})
 	}
 	answered := map[string]string{}
 	for i, written := range h.Respond {
@@ -196,6 +206,29 @@ func (p *headerPolicy) compose(info *request.Info, who *auth.Principal, public b
 			out = append(out, sentHeader{name: h.name, values: values})
 		}
 	}
+	if p.taken != nil && !public { // anything may say who is calling
+		return p.addMetadata(out, info.Header, hop)
+	}
+	return out, nil
+}
+
+// addMetadata adds the client's Grpc-Metadata-* headers in the order of their names, but for those that are of
+// somebody else's making, or that only a name of their own in the configuration would let pass.
+func (p *headerPolicy) addMetadata(out []sentHeader, h http.Header, hop []string) ([]sentHeader, error) {
+	start := len(out)
+	for canonical, written := range h {
+		source := strings.ToLower(canonical)
+		name, ok := strings.CutPrefix(source, metadataPrefix)
+		if !ok || checkName(name, p.taken) != nil || credential(name) || slices.Contains(hop, source) {
+			continue
+		}
+		values, err := forwardable(name, written)
+		if err != nil {
+			return nil, fault.Wrap(codes.InvalidArgument, "the header "+source+" is malformed", err)
+		}
+		out = append(out, sentHeader{name: name, values: values})
+	}
+	slices.SortFunc(out[start:], func(a, b sentHeader) int { return strings.Compare(a.name, b.name) })
 	return out, nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/portico-bff/portico/bff/auth"
+	"github.com/portico-bff/portico/bff/config/mistake"
 	"github.com/portico-bff/portico/bff/request"
 	"github.com/portico-bff/portico/upstream"
 )
@@ -47,6 +48,69 @@ func TestOutgoingHeaders(t *testing.T) {
 		"accept-language": {"de"}, "x-trace-bin": {"hi", "\x00\x01\xff"}, "x-request-id": {"req-usr-0001"},
 	}
 	if diff := cmp.Diff(want, s.next.seen()[0].md); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Metadata that clients mark as such passes only if configuration wants it, and never onto a name that we set.
+func TestForwardedMetadata(t *testing.T) {
+	t.Parallel()
+	sent := []string{
+		"Grpc-Metadata-X-Tenant", "t1", "Grpc-Metadata-X-Raw-Bin", "aGk=", "Grpc-Metadata-X-User-Id", "usr-9999", "Grpc-Metadata-Authorization", "Bearer x",
+		"Grpc-Metadata-Te", "x", "Grpc-Metadata-Grpc-Timeout", "1n", "Grpc-Metadata-X-Request-Id", "forged", "Grpc-Metadata-", "x",
+		"Grpc-Metadata-X-Hop", "1", "Grpc-Metadata-X-App", "forged", "Connection", "Grpc-Metadata-X-Hop", "X-App", "ios", "X-Tenant", "t2",
+	}
+	for name, test := range map[string]struct {
+		forward []string
+		want    metadata.MD
+	}{
+		"none":          {nil, metadata.MD{}},
+		"one":           {[]string{"Grpc-Metadata-X-Tenant"}, metadata.MD{"x-tenant": {"t1"}}},
+		"one by itself": {[]string{"grpc-metadata-authorization"}, metadata.MD{"authorization": {"Bearer x"}}},
+		"all": {
+			[]string{"x-app", "Grpc-Metadata-*"},
+			metadata.MD{"x-app": {"ios"}, "x-tenant": {"t1"}, "x-raw-bin": {"hi"}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newShop(t, func(o *Options) {
+				for name, cfg := range o.Upstreams {
+					cfg.Headers = upstream.Headers{Forward: test.forward, Set: map[string]string{"x-user-id": "{principal.subject}"}}
+					o.Upstreams[name] = cfg
+				}
+			})
+			if _, err := s.get(as(t.Context(), "usr-0001", sent...), t, getOrder, ""); err != nil {
+				t.Fatal(err)
+			}
+			test.want["x-user-id"], test.want["x-request-id"] = []string{"usr-0001"}, []string{"req-usr-0001"}
+			if diff := cmp.Diff(test.want, s.next.seen()[0].md); diff != "" {
+				t.Error(diff)
+			}
+			// A shared answer depends on nothing that anybody says of themselves.
+			if _, err := s.get(as(t.Context(), "", "Grpc-Metadata-X-Tenant", "t1"), t, getProduct, ""); err != nil {
+				t.Fatal(err)
+			}
+			if got := s.next.seen()[1].md.Get("x-tenant"); name == "all" && got != nil {
+				t.Errorf("a public call carries x-tenant %q", got)
+			}
+		})
+	}
+	s := newShop(t, func(o *Options) {
+		o.Upstreams["orders"] = upstream.Config{Services: []string{"shop.orders.v1.OrderService"}, Headers: upstream.Headers{Forward: []string{"Grpc-Metadata-*"}}}
+	})
+	if _, err := s.get(as(t.Context(), "usr-0001", "Grpc-Metadata-X-Raw-Bin", "!"), t, getOrder, ""); codeOf(t, err) != codes.InvalidArgument {
+		t.Errorf("malformed metadata: %v", err)
+	}
+	_, err := newHeaderPolicy(upstream.Headers{
+		Set:     map[string]string{"x-user-id": "{principal.subject}"},
+		Forward: []string{"Grpc-Metadata-X-User-Id", "Grpc-Metadata-Grpc-Timeout", "Grpc-Metadata-", "x-a", "Grpc-Metadata-X-A", "Grpc-Timeout"},
+	})
+	var wrong []string
+	for _, m := range mistake.List(err) {
+		wrong = append(wrong, m.Path[1])
+	}
+	if diff := cmp.Diff([]string{"0", "1", "2", "4", "5"}, wrong); diff != "" {
 		t.Error(diff)
 	}
 }
