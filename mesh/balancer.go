@@ -85,11 +85,7 @@ func (b *lb) UpdateClientConnState(state balancer.ClientConnState) error {
 		state.ResolverState = ch.placed(state.ResolverState)
 	}
 	state.ResolverState.Endpoints = ch.reachable(state.ResolverState.Endpoints)
-	keep := make(map[string]bool, len(state.ResolverState.Endpoints))
-	for _, endpoint := range state.ResolverState.Endpoints {
-		keep[address(endpoint)] = true
-	}
-	ch.keep(b, keep)
+	ch.keep(b, state.ResolverState.Endpoints)
 	state.BalancerConfig = nil
 	return b.Balancer.UpdateClientConnState(state)
 }

@@ -268,13 +268,15 @@ func (ch *channel) release() {
 
 // endpoints describes the channel's endpoints, in no order.
 func (ch *channel) endpoints() []EndpointStats {
-	ready := ch.connected()
+	all := ch.all()
+	warmup, now := ch.plan().destination.Balance.Warmup, time.Now()
 	hosts := ch.pool.Hosts()
 	list := make([]EndpointStats, 0, len(hosts))
 	for address, host := range hosts {
 		list = append(list, EndpointStats{
-			Target: ch.target, Address: address,
-			Ready: ready[address] || ch.reached != nil && ch.reached(address), Ejected: host.Ejected(), Active: host.Active(),
+			Target: ch.target, Address: address, Zone: all.zones[address],
+			Ready: all.ready[address] || ch.reached != nil && ch.reached(address), Ejected: host.Ejected(), Active: host.Active(),
+			Warmth: warmup.Share(host.Age(now)),
 		})
 	}
 	return list

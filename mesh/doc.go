@@ -423,7 +423,8 @@
 // or a client calls it with grpc.StaticMethod, as generated code does.
 //
 // [Policy.Explain] says, without making a call, which rule would allow or deny it,
-// and which destination and route entry it would meet.
+// and which destination and route entry it would meet; [Mesh.Explain] adds the endpoints
+// with their zones and warm-up, and what an xDS server has sent in vain.
 //
 // [Mesh.Handler] gives counts and endpoints as JSON.
 //

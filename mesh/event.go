@@ -160,12 +160,16 @@ type Stats struct {
 type EndpointStats struct {
 	Target  string `json:"target"`
 	Address string `json:"address"`
+	// Zone is where it is, as "region/zone"; "" if nobody knows.
+	Zone string `json:"zone,omitempty"`
 	// Ready says whether there is a connection to it.
 	Ready bool `json:"ready"`
 	// Ejected says whether it is kept from calls.
 	Ejected bool `json:"ejected"`
 	// Active is the number of calls and streams that it has now.
 	Active int64 `json:"active"`
+	// Warmth is which part of its share it gets while warmup lasts; 1 is all.
+	Warmth float64 `json:"warmth"`
 }
 
 type counters struct {
@@ -212,8 +216,12 @@ func (m *Mesh) Stats() Stats {
 	}
 	slices.SortFunc(s.Budgets, func(a, b BudgetStats) int { return strings.Compare(a.Target, b.Target) })
 	slices.SortStableFunc(s.Breakers, func(a, b BreakerStats) int { return strings.Compare(a.Target, b.Target) })
-	slices.SortFunc(s.Endpoints, func(a, b EndpointStats) int {
+	sortEndpoints(s.Endpoints)
+	return s
+}
+
+func sortEndpoints(list []EndpointStats) {
+	slices.SortFunc(list, func(a, b EndpointStats) int {
 		return cmp.Or(strings.Compare(a.Target, b.Target), strings.Compare(a.Address, b.Address))
 	})
-	return s
 }

@@ -58,6 +58,9 @@ type Explanation struct {
 	// Plaintext says that the target's server takes callers without TLS, too: its
 	// PeerAuthentication is PERMISSIVE.
 	Plaintext bool
+	// Locality says which endpoints are near, and Warmup how new ones come into use.
+	Locality LocalityExplanation
+	Warmup   WarmupExplanation
 	// Limits are the connectionPool's, in its words; empty if it bounds nothing.
 	Limits map[string]int
 	// Outlier says when an endpoint is left out.
@@ -89,6 +92,12 @@ type Explanation struct {
 	RetryOn       []codes.Code
 	// RetryRatio and MinRetriesPerSecond are the budget's.
 	RetryRatio, MinRetriesPerSecond float64
+
+	// Endpoints of the target's open clients, where a [Mesh] explains.
+	Endpoints []EndpointStats
+	// Ignored is what an xDS server has sent for the target, to such a client of
+	// package mesh/xds, and what has no effect; a line each.
+	Ignored []string
 }
 
 // RateLimitExplanation is the bucket of one caller and one method by one RateLimit:
@@ -137,6 +146,7 @@ func (p *Policy) Explain(q Query) Explanation {
 	e.LoadBalancer = plan.destination.Balance.Algorithm.String()
 	e.HashHeader = plan.destination.HashHeader
 	e.Plaintext = p.permissiveAt(plan.destination.Identities, q.Target)
+	e.places(&plan.destination)
 	e.Limits = limits(&plan.destination)
 	e.Timeout = rule.Timeout
 	e.TimeoutMargin, e.MinRemainingTime = rule.Margin, rule.Minimum
@@ -164,9 +174,6 @@ func (p *Policy) Explain(q Query) Explanation {
 	}
 	return e
 }
-
-// Explain says what the policy in force makes of a call, without making it.
-func (m *Mesh) Explain(q Query) Explanation { return m.policy.Load().Explain(q) }
 
 // String tells it in a few lines, for people.
 func (e Explanation) String() string {
@@ -218,6 +225,7 @@ func (e Explanation) String() string {
 		timeout = e.Timeout.String()
 	}
 	fmt.Fprintf(&b, "  balancing: %s\n", e.LoadBalancer)
+	e.writePlaces(&b)
 	e.writeLimits(&b)
 	e.Outlier.write(&b)
 	fmt.Fprintf(&b, "  %s\n", route)
@@ -234,6 +242,7 @@ func (e Explanation) String() string {
 		fmt.Fprintf(&b, "\n  hedges: %d, %v apart, if the method is idempotent", e.Hedges, e.HedgingDelay)
 	}
 	fmt.Fprintf(&b, "\n  budget: %g retries a call, and %g a second\n", e.RetryRatio, e.MinRetriesPerSecond)
+	e.writeLive(&b)
 	return b.String()
 }
 

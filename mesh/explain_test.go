@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -145,6 +146,52 @@ func ExamplePolicy_Explain() {
 	//   budget: 0.2 retries a call, and 10 a second
 }
 
+// Zones and warm-up are told, and of a live mesh which endpoints they concern.
+func TestExplainPlaces(t *testing.T) {
+	t.Parallel()
+	ca := newCA(t, "shop.test", time.Hour)
+	f := newFleet(t, ca, "a:1", "b:1")
+	m := join(t, ca, "portico", mesh.Options{
+		Zone:      "north/a",
+		Discovery: fixedList{{Address: "a:1", Zone: "north/a"}, {Address: "b:1", Zone: "south/a"}},
+		Policy: parsePolicy(t, `
+kind: Destination
+host: orders
+identities: [`+orders+`]
+trafficPolicy:
+  loadBalancer:
+    localityLbSetting: {failover: [{from: north, to: south}]}
+    warmup: {duration: 1h, minimumPercent: 25, aggression: 2}
+`),
+	})
+	conn := connect(t, m, &f.network, "mesh:///orders")
+	for range 20 {
+		if _, err := call(t.Context(), conn, echoMethod, "x"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e := m.Explain(mesh.Query{Target: "mesh:///orders", Method: echoMethod})
+	if want := (mesh.LocalityExplanation{Zone: "north/a", Failover: map[string]string{"north": "south"}}); !cmp.Equal(want, e.Locality) {
+		t.Errorf("locality: %+v", e.Locality)
+	}
+	if want := (mesh.WarmupExplanation{Duration: time.Hour, MinimumPercent: 25, Aggression: 2}); want != e.Warmup {
+		t.Errorf("warmup: %+v", e.Warmup)
+	}
+	if len(e.Endpoints) != 2 || e.Endpoints[0].Zone != "north/a" || e.Endpoints[1].Zone != "south/a" ||
+		e.Endpoints[0].Warmth < 0.25 || e.Endpoints[0].Warmth > 0.3 {
+		t.Errorf("endpoints: %+v", e.Endpoints)
+	}
+	for _, line := range []string{
+		"  locality: nearest first, from north/a, north fails over to south\n",
+		"  warmup: 1h0m0s from 25%, aggression 2\n",
+		"  endpoint: a:1 in north/a, warming up: 25%\n",
+	} {
+		if !strings.Contains(e.String(), line) {
+			t.Errorf("%s\ndoes not say %s", e, line)
+		}
+	}
+}
+
 func TestHandler(t *testing.T) {
 	t.Parallel()
 	ca := newCA(t, "shop.test", time.Hour)
@@ -160,7 +207,7 @@ func TestHandler(t *testing.T) {
 	if err := json.Unmarshal(recorder.Body.Bytes(), &got); err != nil {
 		t.Fatalf("%v: %s", err, recorder.Body)
 	}
-	want := []mesh.EndpointStats{{Target: "static:///a:1", Address: "a:1", Ready: true}}
+	want := []mesh.EndpointStats{{Target: "static:///a:1", Address: "a:1", Ready: true, Warmth: 1}}
 	if diff := cmp.Diff(want, got.Endpoints); diff != "" || got.Calls != 1 || got.CertificateExpiry.IsZero() {
 		t.Errorf("%s\n%s", recorder.Body, diff)
 	}

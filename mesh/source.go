@@ -16,13 +16,17 @@ import (
 
 // share is what one balancer of a channel has of its endpoints.
 type share struct {
-	addresses map[string]bool
-	ready     map[string]bool // those with a connection
+	zones map[string]string // of each, by address; "" if nobody knows
+	ready map[string]bool   // those with a connection
 }
 
 // keep says which endpoints a balancer has. The channel forgets those that none of
 // its balancers has any more.
-func (ch *channel) keep(b *lb, addresses map[string]bool) {
+func (ch *channel) keep(b *lb, endpoints []resolver.Endpoint) {
+	zones := make(map[string]string, len(endpoints))
+	for _, e := range endpoints {
+		zones[address(e)] = zoneOf(e)
+	}
 	ch.holding.Lock()
 	defer ch.holding.Unlock()
 	if ch.held == nil {
@@ -33,9 +37,9 @@ func (ch *channel) keep(b *lb, addresses map[string]bool) {
 		s = &share{}
 		ch.held[b] = s
 	}
-	s.addresses = addresses
+	s.zones = zones
 	ch.forget()
-	for address := range addresses {
+	for address := range zones {
 		ch.pool.Host(address)
 	}
 }
@@ -56,7 +60,9 @@ func (ch *channel) drop(b *lb) {
 func (ch *channel) forget() {
 	all := map[string]bool{}
 	for _, s := range ch.held {
-		maps.Copy(all, s.addresses)
+		for address := range s.zones {
+			all[address] = true
+		}
 	}
 	ch.pool.Keep(all)
 }
@@ -80,13 +86,14 @@ func (ch *channel) tellReady(b *lb, ready map[string]bool) {
 	}
 }
 
-// connected returns the endpoints with a connection.
-func (ch *channel) connected() map[string]bool {
+// all returns what the channel's balancers have together.
+func (ch *channel) all() share {
 	ch.holding.Lock()
 	defer ch.holding.Unlock()
-	all := map[string]bool{}
+	all := share{zones: map[string]string{}, ready: map[string]bool{}}
 	for _, s := range ch.held {
-		maps.Copy(all, s.ready)
+		maps.Copy(all.zones, s.zones)
+		maps.Copy(all.ready, s.ready)
 	}
 	return all
 }

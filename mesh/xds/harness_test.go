@@ -25,6 +25,7 @@ import (
 	serverv3 "github.com/envoyproxy/go-control-plane/pkg/server/v3"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -424,4 +425,9 @@ func ready(t *testing.T, m *mesh.Mesh, conn *grpc.ClientConn, n int) {
 		}
 		return connected == n && len(m.Stats().Endpoints) == n
 	})
+}
+
+// canary marks a call.
+func canary(ctx context.Context) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, "x-canary", "true")
 }

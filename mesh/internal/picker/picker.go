@@ -77,8 +77,8 @@ type Warmup struct {
 	MinimumPercent int
 }
 
-// share returns which part of its share a host takes.
-func (w *Warmup) share(age time.Duration) float64 {
+// Share returns which part of its share a host of that age takes.
+func (w *Warmup) Share(age time.Duration) float64 {
 	if age >= w.Duration {
 		return 1
 	}
@@ -239,7 +239,7 @@ func (p *picking) cold(host *outlier.Host) bool {
 		return false
 	}
 	age := host.Age(p.request.Now)
-	return age < w.Duration && rand.Float64() >= w.share(age) //nolint:gosec // spreads load, no secret
+	return age < w.Duration && rand.Float64() >= w.Share(age) //nolint:gosec // spreads load, no secret
 }
 
 // draw takes the best of so many hosts drawn by chance.
