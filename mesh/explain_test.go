@@ -165,12 +165,15 @@ trafficPolicy:
 `),
 	})
 	conn := connect(t, m, &f.network, "mesh:///orders")
-	for range 20 {
-		if _, err := call(t.Context(), conn, echoMethod, "x"); err != nil {
-			t.Fatal(err)
+	conn.Connect()
+	var e mesh.Explanation
+	for range 1000 {
+		e = m.Explain(mesh.Query{Target: "mesh:///orders", Method: echoMethod})
+		if len(e.Endpoints) == 2 && e.Endpoints[0].Ready && e.Endpoints[1].Ready {
+			break
 		}
+		time.Sleep(5 * time.Millisecond)
 	}
-	e := m.Explain(mesh.Query{Target: "mesh:///orders", Method: echoMethod})
 	if want := (mesh.LocalityExplanation{Zone: "north/a", Failover: map[string]string{"north": "south"}}); !cmp.Equal(want, e.Locality) {
 		t.Errorf("locality: %+v", e.Locality)
 	}
