@@ -50,7 +50,7 @@ func CheckOnline(ctx context.Context, file *config.File) (warnings []string, err
 	meshed := func(s upstream.DescriptorSource) bool { return s.Online() && s.TLS.Mode == upstream.TLSMesh }
 	if cfg.Mesh != nil && slices.ContainsFunc(cfg.Descriptors, meshed) {
 		none := func(string) bool { return false }
-		m, err := join(ctx, cfg.Mesh, none, slog.New(slog.DiscardHandler), nil)
+		m, err := join(ctx, cfg.Mesh, none, slog.New(slog.DiscardHandler), nil, nil)
 		if err != nil {
 			return nil, file.Locate(mistake.In(err, "mesh"))
 		}

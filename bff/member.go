@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -26,7 +27,7 @@ type member struct {
 var _ upstream.Dialer = (*member)(nil)
 
 // join waits for this server's identity and joins the mesh.
-func join(ctx context.Context, cfg *config.Mesh, idempotent func(string) bool, logger *slog.Logger, tracer trace.TracerProvider) (*member, error) {
+func join(ctx context.Context, cfg *config.Mesh, idempotent func(string) bool, logger *slog.Logger, tracer trace.TracerProvider, meter metric.MeterProvider) (*member, error) {
 	identity, err := identify(ctx, &cfg.Identity)
 	if err != nil {
 		return nil, mistake.In(err, "identity")
@@ -34,6 +35,7 @@ func join(ctx context.Context, cfg *config.Mesh, idempotent func(string) bool, l
 	background := context.WithoutCancel(ctx)
 	m, err := mesh.New(ctx, mesh.Options{
 		Identity: identity, PolicyFile: cfg.Policy, Idempotent: idempotent, TracerProvider: tracer,
+		MeterProvider: meter, NoCallMetrics: true, // calls upstream are measured by the core
 		OnEvent: func(e mesh.Event) { logEvent(background, logger, e) },
 	})
 	if err != nil {

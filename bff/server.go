@@ -70,7 +70,11 @@ func New(ctx context.Context, file *config.File, ext Extensions) (_ *Server, err
 	env := environment{logger: s.logger, metrics: s.metrics, tracer: tracer}
 	var known knownMethods
 	if cfg.Mesh != nil {
-		if s.mesh, err = join(ctx, cfg.Mesh, known.idempotent, s.logger, tracer); err != nil {
+		meter, err := telemetry.NewMeter(s.metrics)
+		if err != nil {
+			return nil, err
+		}
+		if s.mesh, err = join(ctx, cfg.Mesh, known.idempotent, s.logger, tracer, meter); err != nil {
 			return nil, file.Locate(mistake.In(err, "mesh"))
 		}
 		env.mesh = s.mesh

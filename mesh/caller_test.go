@@ -193,7 +193,7 @@ func TestCaller(t *testing.T) {
 			plan := callerPlan{
 				Address: address, Method: echoMethod, Mesh: through, Dir: folder, Server: orders, Calls: 2, Size: 128,
 				Policy: "kind: Destination\nhost: 127.0.0.1\nidentities: [" + orders + "]\n",
-				Warmup: time.Millisecond, Duration: 20 * time.Millisecond,
+				Warmup: 50 * time.Millisecond, Duration: 20 * time.Millisecond,
 			}
 			line, err := json.Marshal(plan)
 			if err != nil {

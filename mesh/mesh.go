@@ -58,6 +58,9 @@ type Options struct {
 	// MeterProvider makes metrics: gRPC's own of calls and attempts, and the mesh's,
 	// which the package comment lists. Nil makes none, and costs nothing.
 	MeterProvider metric.MeterProvider
+	// NoCallMetrics leaves gRPC's own metrics out, for a process that measures its calls
+	// otherwise: they take some forty allocations a call. The mesh's own take none.
+	NoCallMetrics bool
 	// OnEvent is told what the mesh does on its own: see [Event]. It is called
 	// from many goroutines, sometimes while a call waits, so it must be quick.
 	OnEvent func(Event)
@@ -170,7 +173,7 @@ func New(ctx context.Context, o Options) (*Mesh, error) {
 		m.maxAge = connectionAge(life(svid))
 	}
 	m.policy.Store(policy)
-	if m.metrics, err = newMetrics(o.MeterProvider, m); err != nil {
+	if m.metrics, err = newMetrics(&o, m); err != nil {
 		return nil, err
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))

@@ -17,7 +17,7 @@ import (
 // What gRPC measures of calls and attempts (gRFC A66) is gRPC's own code. It sees an
 // attempt of ours as an attempt, and all of them together as the call.
 type metrics struct {
-	options opentelemetry.Options
+	calls opentelemetry.Options // without a provider gRPC measures nothing
 
 	// gRFC A96's. What is zero is not recorded.
 	retries, hedges metric.Int64Histogram
@@ -69,12 +69,14 @@ type gauges struct {
 }
 
 // newMetrics makes the instruments of m.
-func newMetrics(provider metric.MeterProvider, m *Mesh) (*metrics, error) {
-	if provider == nil {
+func newMetrics(o *Options, m *Mesh) (*metrics, error) {
+	if o.MeterProvider == nil {
 		return nil, nil //nolint:nilnil // no provider, no metrics
 	}
-	meter := provider.Meter("github.com/portico-bff/portico/mesh")
-	x := &metrics{options: opentelemetry.Options{MetricsOptions: opentelemetry.MetricsOptions{MeterProvider: provider}}}
+	meter, x := o.MeterProvider.Meter("github.com/portico-bff/portico/mesh"), &metrics{}
+	if !o.NoCallMetrics {
+		x.calls.MetricsOptions.MeterProvider = o.MeterProvider
+	}
 	var failure error
 	note := func(err error) {
 		if err != nil && failure == nil {
@@ -194,17 +196,17 @@ func (e *EndpointStats) state() string {
 
 // dialOptions and serverOptions add gRPC's own metrics.
 func (x *metrics) dialOptions() []grpc.DialOption {
-	if x == nil {
+	if x == nil || x.calls.MetricsOptions.MeterProvider == nil {
 		return nil
 	}
-	return []grpc.DialOption{opentelemetry.DialOption(x.options)}
+	return []grpc.DialOption{opentelemetry.DialOption(x.calls)}
 }
 
 func (x *metrics) serverOptions() []grpc.ServerOption {
-	if x == nil {
+	if x == nil || x.calls.MetricsOptions.MeterProvider == nil {
 		return nil
 	}
-	return []grpc.ServerOption{opentelemetry.ServerOption(x.options)}
+	return []grpc.ServerOption{opentelemetry.ServerOption(x.calls)}
 }
 
 // close ends the observation.

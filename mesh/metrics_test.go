@@ -132,6 +132,13 @@ http: [{name: all, retries: {attempts: 3, backoff: 100ms}, circuitBreaker: {cons
 				t.Errorf("%s was not refused", method)
 			}
 		}
+		plainReader := sdkmetric.NewManualReader()
+		plain := connect(t, join(t, ca, "portico", mesh.Options{
+			MeterProvider: sdkmetric.NewMeterProvider(sdkmetric.WithReader(plainReader)), NoCallMetrics: true,
+		}), &n, "static:///a:1", mesh.ExpectIdentity(orders))
+		if _, err := call(t.Context(), plain, writeMethod, "x"); err == nil {
+			t.Error("a call without retries got through")
+		}
 		synctest.Wait()
 
 		got := read(t, clientReader)
@@ -154,6 +161,11 @@ http: [{name: all, retries: {attempts: 3, backoff: 100ms}, circuitBreaker: {cons
 				t.Errorf("%s is %v, want %v", name, v, value)
 			}
 		}
+		for name := range read(t, plainReader) {
+			if !strings.HasPrefix(name, "mesh.") && !strings.HasPrefix(name, "grpc.client.call.ret") {
+				t.Errorf("%s without call metrics", name)
+			}
+		}
 		if budget := got["mesh.client.retry_budget grpc.target=static:///a:1"]; budget < 90 || budget > 101 {
 			t.Errorf("the budget is %v, want the reserve less a few", budget)
 		}
@@ -163,7 +175,7 @@ http: [{name: all, retries: {attempts: 3, backoff: 100ms}, circuitBreaker: {cons
 
 		got = read(t, serverReader)
 		want = reading{
-			"mesh.server.allowed": 12,
+			"mesh.server.allowed": 13,
 			"mesh.server.denied":  1,
 			"grpc.server.call.started grpc.method=mesh.test.Echo/Echo":                                10,
 			"grpc.server.call.started grpc.method=other":                                              1,
