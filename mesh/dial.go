@@ -20,6 +20,7 @@ import (
 type side struct {
 	config *tls.Config
 	own    *x509.Certificate // what we show; nil outside of the mesh
+	review review
 }
 
 // side returns how the next connection of the channel is secured, if one may be made
@@ -32,6 +33,7 @@ func (ch *channel) side(authority string) (side, error) {
 		name = authority
 	}
 	settings := ch.plan().destination.TLS
+	review := ch.mesh.lives.reviewed(func(peer []*x509.Certificate) error { return ch.trusts(settings, peer) })
 	if settings.ServerName != "" {
 		name = settings.ServerName
 	}
@@ -43,7 +45,7 @@ func (ch *channel) side(authority string) (side, error) {
 		if err != nil {
 			return side{}, fmt.Errorf("mesh: the policy's caCertificates for %s: %w", ch.target, err)
 		}
-		return side{config: &tls.Config{MinVersion: tls.VersionTLS12, ServerName: name, RootCAs: roots}}, nil
+		return side{config: &tls.Config{MinVersion: tls.VersionTLS12, ServerName: name, RootCAs: roots}, review: review}, nil
 	}
 	expected, err := ch.expected()
 	if err != nil {
@@ -56,7 +58,7 @@ func (ch *channel) side(authority string) (side, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS13, ServerName: name}
 	tlsconfig.HookMTLSClientConfig(config, svid, ch.mesh.identity, tlsconfig.AuthorizeOneOf(expected...))
 	config.MinVersion = tls.VersionTLS13
-	return side{config: config, own: svid.Certificates[0]}, nil
+	return side{config: config, own: svid.Certificates[0], review: review}, nil
 }
 
 // authorities reads a PEM file, anew for each connection; "" is the system's roots.

@@ -34,6 +34,12 @@
 //     over the Workload API or as files, so that the program under test is the
 //     program that runs.
 //
+// Workloads of other trust domains are believed who they are if the identity has their
+// domain's authorities: federated bundles of the Workload API, or files
+// ([FileOptions].ForeignDir). Such authorities vouch for their own domain alone. What
+// a foreign workload may do, and whether it may be called, the policy says like of any
+// other; a principal "*" is all of them.
+//
 // The identity is asked at every handshake. Nothing restarts when it is renewed,
 // and nothing of it is ever logged or put into an error.
 //
@@ -57,6 +63,10 @@
 //     counts these apart from errors. A handler learns it from its context a
 //     moment before; one that sits in Recv is cut off with the connection, and the
 //     mesh client says the same in its stead.
+//
+// When an authority or a foreign bundle is gone, or the policy pins another server, the
+// connections that could not be made any more are closed within about a second, with what
+// is on them ([Stats].Revoked, [ConnectionRevoked]); all others stay.
 //
 // Handlers ask [Peer] who calls. The connection's AuthInfo is gRPC's own
 // credentials.TLSInfo, so other libraries find what they look for.

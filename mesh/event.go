@@ -69,6 +69,9 @@ const (
 	// PlaintextAccepted: a server took a connection without TLS from Endpoint, as its
 	// PeerAuthentication is PERMISSIVE.
 	PlaintextAccepted EventKind = "plaintext_accepted"
+	// ConnectionRevoked: a connection was closed, as its peer would not be trusted any
+	// more (Err). Endpoint and Peer are set.
+	ConnectionRevoked EventKind = "connection_revoked"
 	// HandshakeRefused: a TLS handshake failed. Target is set at a client, and
 	// Err at both ends.
 	HandshakeRefused EventKind = "handshake_refused"
@@ -135,6 +138,9 @@ type Stats struct {
 	// Rotated counts streams that ended with their connection's certificate,
 	// at either end.
 	Rotated uint64 `json:"rotated"`
+	// Revoked counts connections that were closed because their peers were trusted no
+	// more, at either end.
+	Revoked uint64 `json:"revoked"`
 	// Panics are of handlers.
 	Panics uint64 `json:"panics"`
 	// PolicyLoads and PolicyErrors count changes of the policy file.
@@ -182,6 +188,7 @@ type counters struct {
 	allowed, denied, dryRunDiffers             atomic.Uint64
 	overflows                                  atomic.Uint64
 	expired, rotated, panics, plaintext        atomic.Uint64
+	revoked                                    atomic.Uint64
 	policyLoads, policyErrors, discoveryErrors atomic.Uint64
 }
 
@@ -198,7 +205,7 @@ func (m *Mesh) Stats() Stats {
 		EgressDenied: c.egressDenied.Load(), Ejections: c.ejections.Load(),
 		Allowed: c.allowed.Load(), Denied: c.denied.Load(), DryRunDiffers: c.dryRunDiffers.Load(), Expired: c.expired.Load(),
 		Limited: c.limited.Load(), Shed: c.shed.Load(), TooLate: c.tooLate.Load(),
-		Plaintext: c.plaintext.Load(), Permissive: m.policy.Load().anyPermissive(m.self),
+		Plaintext: c.plaintext.Load(), Revoked: c.revoked.Load(), Permissive: m.policy.Load().anyPermissive(m.self),
 		PolicyVersion: m.policy.Load().version(),
 		Overloads:     m.overloads.stats(m.policy.Load()),
 		Rotated:       c.rotated.Load(), Panics: c.panics.Load(),

@@ -123,10 +123,22 @@ func parsePolicy(tb testing.TB, text string) *mesh.Policy {
 // join makes the mesh of one workload.
 func join(tb testing.TB, ca *mesh.DevCA, name string, o mesh.Options) *mesh.Mesh {
 	tb.Helper()
+	return joinAs(tb, identityOf(tb, ca, name), o)
+}
+
+// identityOf is one of a workload, in process.
+func identityOf(tb testing.TB, ca *mesh.DevCA, name string) mesh.Identity {
+	tb.Helper()
 	identity, err := ca.Identity(name)
 	if err != nil {
 		tb.Fatal(err)
 	}
+	return identity
+}
+
+// joinAs makes the mesh of the workload with that identity.
+func joinAs(tb testing.TB, identity mesh.Identity, o mesh.Options) *mesh.Mesh {
+	tb.Helper()
 	o.Identity = identity
 	if o.Idempotent == nil {
 		o.Idempotent = idempotent

@@ -212,13 +212,14 @@ func (g *httpGeneration) connect(ctx context.Context) (conn net.Conn, handshake 
 		_ = raw.Close()
 		return nil, true, err
 	}
-	now, end := time.Now(), earlier(side.own, secured.ConnectionState().PeerCertificates[0])
+	peer := secured.ConnectionState().PeerCertificates
+	now, end := time.Now(), earlier(side.own, peer[0])
 	if !t.hold(g, limited) {
 		_ = raw.Close()
 		return nil, false, errors.New("the endpoint is not used any more")
 	}
 	g.endpoint.open.Add(1)
-	limited.begin(end, func() {
+	limited.begin(end, peer, side.review, func() {
 		g.endpoint.open.Add(-1)
 		t.drop(limited)
 	})

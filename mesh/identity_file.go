@@ -26,6 +26,12 @@ type FileOptions struct {
 	// Cert, Key and Bundle are the files themselves, in PEM form, where they
 	// have other names or places. A relative path starts in Dir.
 	Cert, Key, Bundle string
+	// ForeignDir is a folder of bundles of other trust domains, whose workloads are
+	// to be trusted to be who they say (what they may do is the policy's): each a file
+	// named for its trust domain, partner.test.json with a SPIFFE bundle, or
+	// partner.test.pem or .crt with certificates. Files may come, change and go. A
+	// bundle vouches for its own trust domain only. Empty means none.
+	ForeignDir string
 	// Interval is how often the files are read again; zero means a second.
 	Interval time.Duration
 	// OnError is told, from the reading goroutine, each new reason why the
@@ -38,6 +44,8 @@ type FileOptions struct {
 // at every interval, by content (links that turn, as in Kubernetes mounts, defeat
 // file events), and takes up a new set only if key, certificate and bundle
 // belong together and the certificate is valid; until then the last good set stays.
+// Bundles of other trust domains are taken up one by one: a bad one keeps the last
+// good one of its domain, and holds up nothing else.
 // Close ends the reading.
 func FileIdentity(ctx context.Context, o FileOptions) (Identity, error) {
 	if o.Dir == "" && (o.Cert == "" || o.Key == "" || o.Bundle == "") {
@@ -47,6 +55,7 @@ func FileIdentity(ctx context.Context, o FileOptions) (Identity, error) {
 		cert:     place(o.Dir, o.Cert, certFile),
 		key:      place(o.Dir, o.Key, keyFile),
 		bundle:   place(o.Dir, o.Bundle, bundleFile),
+		foreign:  o.ForeignDir,
 		interval: o.Interval,
 		onError:  o.OnError,
 	}
@@ -59,6 +68,7 @@ func FileIdentity(ctx context.Context, o FileOptions) (Identity, error) {
 	for {
 		f.refresh()
 		if f.current.Load() != nil {
+			f.refreshForeign()
 			break
 		}
 		if !sleep(ctx, min(f.interval, time.Second)) {
@@ -70,6 +80,7 @@ func FileIdentity(ctx context.Context, o FileOptions) (Identity, error) {
 	f.work.Go(func() {
 		for sleep(poll, f.interval) {
 			f.refresh()
+			f.refreshForeign()
 		}
 	})
 	return f, nil
@@ -87,16 +98,19 @@ func place(dir, path, fallback string) string {
 
 type fileIdentity struct {
 	cert, key, bundle string
+	foreign           string // the folder, "" if there is none
 	interval          time.Duration
 	onError           func(error)
 	stop              context.CancelFunc
 	work              sync.WaitGroup
 
 	current atomic.Pointer[identitySet]
+	others  atomic.Pointer[foreign]
 
 	// Only the reading goroutine uses these.
-	seen    [sha256.Size]byte
-	failure error
+	seen           [sha256.Size]byte
+	failure        error
+	foreignFailure string
 }
 
 var _ Identity = (*fileIdentity)(nil)
@@ -126,6 +140,26 @@ func (f *fileIdentity) refresh() {
 	default:
 		f.failure = nil
 	}
+}
+
+// refreshForeign reads the bundles of other trust domains.
+func (f *fileIdentity) refreshForeign() {
+	if f.foreign == "" {
+		return
+	}
+	var last foreign
+	if p := f.others.Load(); p != nil {
+		last = *p
+	}
+	next, err := readForeign(f.foreign, f.current.Load().svid.ID.TrustDomain(), last)
+	f.others.Store(&next)
+	text := ""
+	if err != nil {
+		if text = err.Error(); text != f.foreignFailure {
+			f.onError(fmt.Errorf("file identity: %w", err))
+		}
+	}
+	f.foreignFailure = text
 }
 
 // read returns nil if the files are those of the current set. Its errors name
@@ -168,6 +202,11 @@ func (f *fileIdentity) GetX509SVID() (*x509svid.SVID, error) {
 
 // GetX509BundleForTrustDomain returns the last good authorities.
 func (f *fileIdentity) GetX509BundleForTrustDomain(domain spiffeid.TrustDomain) (*x509bundle.Bundle, error) {
+	if others := f.others.Load(); others != nil && domain != f.current.Load().bundle.TrustDomain() {
+		if known, ok := (*others)[domain]; ok {
+			return known.bundle, nil
+		}
+	}
 	return f.current.Load().bundle.GetX509BundleForTrustDomain(domain)
 }
 

@@ -4,12 +4,15 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"maps"
 	"net"
 	"slices"
 	"sync"
 	"syscall"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 	"google.golang.org/grpc/credentials"
 )
 
@@ -25,6 +28,11 @@ const afterlife = 10 * time.Second
 // plain credentials.TLSInfo, and has no room for more.
 type lives struct {
 	ends sync.Map // **x509.Certificate -> time.Time
+
+	trust trust
+
+	mu    sync.Mutex // guards conns
+	conns map[*mortalConn]struct{}
 }
 
 // end returns when the connection of a call ends, given its TLSInfo.
@@ -61,7 +69,7 @@ func (l *lives) over(ctx context.Context) bool {
 // limit closes the connection when the first of the two certificates that made it
 // ends. own is nil if we showed none to a server outside of the mesh, or if nobody
 // knows it: then the peer's counts.
-func (l *lives) limit(conn net.Conn, info credentials.AuthInfo, own *x509.Certificate) (net.Conn, credentials.AuthInfo, error) {
+func (l *lives) limit(conn net.Conn, info credentials.AuthInfo, own *x509.Certificate, r review) (net.Conn, credentials.AuthInfo, error) {
 	shown, ok := info.(credentials.TLSInfo)
 	if !ok || len(shown.State.PeerCertificates) == 0 || own != nil && shown.SPIFFEID == nil {
 		_ = conn.Close()
@@ -71,8 +79,30 @@ func (l *lives) limit(conn net.Conn, info credentials.AuthInfo, own *x509.Certif
 	limited := &mortalConn{Conn: conn, lives: l, key: &shown.State.PeerCertificates[0]}
 	end := earlier(own, shown.State.PeerCertificates[0])
 	l.ends.Store(limited.key, end)
-	limited.begin(end, nil)
+	limited.begin(end, shown.State.PeerCertificates, r, nil)
 	return limited, shown, nil
+}
+
+func (l *lives) add(c *mortalConn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.conns == nil {
+		l.conns = map[*mortalConn]struct{}{}
+	}
+	l.conns[c] = struct{}{}
+}
+
+func (l *lives) remove(c *mortalConn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.conns, c)
+}
+
+// all returns the connections there are.
+func (l *lives) all() []*mortalConn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Collect(maps.Keys(l.conns))
 }
 
 // earlier returns when the first of two certificates ends; own may be nil.
@@ -89,17 +119,26 @@ type mortalConn struct {
 	lives *lives
 	key   **x509.Certificate // nil if no call asks for its end
 
+	peer   []*x509.Certificate
+	domain spiffeid.TrustDomain // of peer; zero outside of the mesh
+	review review               // its state is of the reviewing goroutine
+
 	mu     sync.Mutex // guards what follows
 	end    time.Time
 	timer  *time.Timer // nil before the handshake is over, and after Close
 	closed func()      // is told of Close
 }
 
-// begin sets the end. closed is told when the connection has closed, before or then;
-// it may be nil.
-func (c *mortalConn) begin(end time.Time, closed func()) {
+// begin sets the end, and has the connection reviewed until then. closed is told when it
+// has closed; it may be nil.
+func (c *mortalConn) begin(end time.Time, peer []*x509.Certificate, r review, closed func()) {
+	c.peer, c.review = peer, r
+	if id, err := x509svid.IDFromCert(peer[0]); err == nil {
+		c.domain = id.TrustDomain()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.lives.add(c)
 	c.end, c.closed = end, closed
 	c.timer = time.AfterFunc(time.Until(end), func() { _ = c.Close() })
 }
@@ -112,6 +151,7 @@ func (c *mortalConn) Close() error {
 	c.mu.Unlock()
 	if timer != nil {
 		timer.Stop()
+		c.lives.remove(c)
 		c.forget(end)
 	}
 	if closed != nil {

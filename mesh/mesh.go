@@ -178,6 +178,7 @@ func New(ctx context.Context, o Options) (*Mesh, error) {
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	m.stop = stop
+	m.work.Go(func() { m.watchTrust(background) })
 	if o.PolicyFile != "" {
 		m.work.Go(func() { m.watchPolicy(background, o.PolicyFile, o.PolicyInterval, policy.sum) })
 	}

@@ -151,6 +151,7 @@ func (b *borrowed) ClientHandshake(ctx context.Context, authority string, raw ne
 	if err := b.own.channel.permitted(authority); err != nil {
 		return nil, nil, err
 	}
+	pinned := b.own.mesh.lives.reviewed(b.own.channel.pinned) // by whose authorities, the source knows
 	conn, info, err := b.TransportCredentials.ClientHandshake(ctx, authority, raw)
 	if err != nil {
 		return nil, nil, err
@@ -164,7 +165,7 @@ func (b *borrowed) ClientHandshake(ctx context.Context, authority string, raw ne
 		b.own.mesh.onEvent(Event{Kind: HandshakeRefused, Target: b.own.channel.target, Err: err})
 		return nil, nil, err
 	}
-	return b.own.mesh.lives.limit(conn, info, nil)
+	return b.own.mesh.lives.limit(conn, info, nil, pinned)
 }
 
 // pin says why the server of a connection is not one that is expected.

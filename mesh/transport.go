@@ -35,7 +35,7 @@ func (s *secure) ClientHandshake(ctx context.Context, authority string, raw net.
 }
 
 func (s *secure) clientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	side, err := s.channel.side(authority)
+	side, err := s.channel.side(authority) // with what it is trusted by as of now
 	if err != nil {
 		return nil, nil, err
 	}
@@ -45,7 +45,7 @@ func (s *secure) clientHandshake(ctx context.Context, authority string, raw net.
 	if err != nil {
 		return nil, nil, err
 	}
-	return s.mesh.lives.limit(conn, info, side.own)
+	return s.mesh.lives.limit(conn, info, side.own, side.review)
 }
 
 // ServerHandshake takes any caller whose certificate the trusted authorities
@@ -70,6 +70,7 @@ func (s *secure) serverHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, 
 		}
 		raw = sniffed
 	}
+	trusted := s.mesh.lives.reviewed(s.mesh.vouched)
 	svid, err := s.mesh.identity.GetX509SVID()
 	if err != nil {
 		return nil, nil, fmt.Errorf("mesh: asking for the process's identity: %w", err)
@@ -83,7 +84,7 @@ func (s *secure) serverHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, 
 	if err != nil {
 		return nil, nil, err
 	}
-	return s.mesh.lives.limit(conn, info, svid.Certificates[0])
+	return s.mesh.lives.limit(conn, info, svid.Certificates[0], trusted)
 }
 
 // Info names the protocol.
