@@ -148,13 +148,14 @@ type lbPicker struct {
 	set     *picker.Set
 	pickers []balancer.Picker
 	members []member // connected or not
+	made    time.Time
 	subsets atomic.Pointer[subsetPickers]
 }
 
 // newPicker makes a picker among the members that are connected, of which there must
 // be one.
 func newPicker(ch *channel, members []member) *lbPicker {
-	p := &lbPicker{channel: ch, members: members, pickers: make([]balancer.Picker, len(members))}
+	p := &lbPicker{channel: ch, members: members, made: time.Now(), pickers: make([]balancer.Picker, len(members))}
 	list := make([]picker.Member, len(members))
 	for i, m := range members {
 		list[i] = picker.Member{Host: m.host, Tier: m.tier, Ready: m.state == connectivity.Ready, Weight: m.weight}
@@ -180,7 +181,7 @@ func (p *lbPicker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 // pick chooses an endpoint, away from those that the call has tried.
 func (p *lbPicker) pick(info balancer.PickInfo, call *call) (balancer.PickResult, error) {
 	destination := &p.channel.plan().destination
-	began := time.Now()
+	began := p.now(call)
 	choice, err := p.choose(info, call, destination, began)
 	if err != nil {
 		return balancer.PickResult{}, err
@@ -210,6 +211,14 @@ func (p *lbPicker) pick(info balancer.PickInfo, call *call) (balancer.PickResult
 		}
 	}
 	return result, nil
+}
+
+// now is the time, for a call that has not waited for this picker the one that it knows.
+func (p *lbPicker) now(call *call) time.Time {
+	if call != nil && p.made.Before(call.began) {
+		return call.began
+	}
+	return time.Now()
 }
 
 // choose chooses an endpoint and counts the request that it now has.

@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"context"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -14,10 +15,14 @@ import (
 
 	"github.com/portico-bff/portico/mesh/internal/outlier"
 	"github.com/portico-bff/portico/mesh/internal/policy"
+	"github.com/portico-bff/portico/mesh/internal/timeout"
 )
 
-// call is one attempt's state. The attempt's context carries it to the picker.
+// call is one attempt's state, and its context: so the picker finds it.
 type call struct {
+	timeout.Context
+
+	began   time.Time                    // zero of streams and copies
 	host    atomic.Pointer[outlier.Host] // where it went
 	tried   []*outlier.Host              // where earlier ones went, if those are to be avoided
 	trailer metadata.MD                  // written by Done, before the attempt returns
@@ -34,6 +39,14 @@ type call struct {
 
 type callKey struct{}
 
+// Value returns the call itself for callKey.
+func (c *call) Value(key any) any {
+	if _, ok := key.(callKey); ok {
+		return c
+	}
+	return c.Context.Value(key)
+}
+
 func (c *call) hasTried(h *outlier.Host) bool { return slices.Contains(c.tried, h) }
 
 // unaryCall is a unary call over all its attempts.
@@ -45,11 +58,14 @@ type unaryCall struct {
 	req     any
 	conn    *grpc.ClientConn
 	invoke  grpc.UnaryInvoker
+	end     time.Time       // the deadline, if the context does not have it; else zero
+	limit   time.Duration   // until then, at first
 	limited bool            // the deadline is the route's
 	tried   []*outlier.Host // hosts of failed attempts
 	subset  *policy.Subset  // its part of a split, over all attempts
 	made    int             // attempts so far
 	again   again           // what was beyond the first
+	first   call            // of the first attempt
 }
 
 // result is what became of an attempt.
@@ -64,7 +80,8 @@ func (ch *channel) unary(ctx context.Context, method string, req, reply any, cc 
 	plan := ch.plan()
 	rule, entry := plan.rule(ctx, method)
 	ch.mesh.counts.calls.Add(1)
-	plan.budget.Deposit()
+	now := time.Now()
+	plan.budget.Deposit(now)
 
 	if err := ch.leave(plan, method); err != nil {
 		return err
@@ -77,20 +94,24 @@ func (ch *channel) unary(ctx context.Context, method string, req, reply any, cc 
 		return err
 	}
 	u.limited = limited
-	if limit > 0 {
+	switch {
+	case limit == 0:
+	case rule.Hedging.MaxAttempts > 1 || rule.Fault.DelayPercent > 0: // what they wait for ends then, too
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
+	default: // the attempt's context will do
+		u.limit, u.end = limit, now.Add(limit)
 	}
 	guard := plan.guard(entry)
 	if guard == nil {
-		return u.call(ctx, reply, opts).err
+		return u.call(ctx, now, reply, opts).err
 	}
 	pass, err := guard.enter(ctx, method)
 	if err != nil {
 		return err
 	}
-	r := u.call(ctx, reply, opts)
+	r := u.call(ctx, now, reply, opts)
 	pass.leave(u.outcome(r), r.err)
 	return r.err
 }
@@ -104,27 +125,30 @@ func (u *unaryCall) outcome(r result) outlier.Outcome {
 }
 
 // call makes the call's attempts, and returns what became of the last.
-func (u *unaryCall) call(ctx context.Context, reply any, opts []grpc.CallOption) result {
-	r := u.attempts(ctx, reply, opts)
+func (u *unaryCall) call(ctx context.Context, now time.Time, reply any, opts []grpc.CallOption) result {
+	r := u.attempts(ctx, now, reply, opts)
 	u.channel.mesh.metrics.record(ctx, u.conn, u.method, opts, u.again)
 	return r
 }
 
-func (u *unaryCall) attempts(ctx context.Context, reply any, opts []grpc.CallOption) result {
+func (u *unaryCall) attempts(ctx context.Context, now time.Time, reply any, opts []grpc.CallOption) result {
 	rule := u.rule
 	if err := u.channel.fault(ctx, &rule.Fault, u.method); err != nil {
 		return result{err: err}
+	}
+	if rule.Fault.DelayPercent > 0 {
+		now = time.Now()
 	}
 	if rule.Mirror != nil {
 		u.mirror(ctx, reply, opts)
 	}
 	for attempt := 0; ; attempt++ {
-		r := u.once(ctx, reply, opts)
+		r := u.once(ctx, now, reply, opts)
 		if r.err == nil || attempt >= rule.Retries.Attempts || ctx.Err() != nil || !u.repeatable(r) {
 			return r
 		}
 		wait, ok := pause(rule, attempt, r.trailer)
-		if deadline, has := ctx.Deadline(); !ok || has && time.Until(deadline) <= wait+rule.Minimum {
+		if !ok || u.left(ctx) <= wait+rule.Minimum {
 			return r
 		}
 		if !u.spend(r, AttemptRetried) || !sleep(ctx, wait) {
@@ -134,48 +158,81 @@ func (u *unaryCall) attempts(ctx context.Context, reply any, opts []grpc.CallOpt
 		u.again.retries++
 		u.again.delay += wait
 		u.avoid(r)
+		now = time.Now()
 	}
 }
 
+// left is how much time the call has left.
+func (u *unaryCall) left(ctx context.Context) time.Duration {
+	left := time.Duration(math.MaxInt64)
+	if deadline, ok := ctx.Deadline(); ok {
+		left = time.Until(deadline)
+	}
+	if !u.end.IsZero() {
+		left = min(left, time.Until(u.end))
+	}
+	return left
+}
+
 // once makes an attempt, or several where the route hedges.
-func (u *unaryCall) once(ctx context.Context, reply any, opts []grpc.CallOption) result {
+func (u *unaryCall) once(ctx context.Context, now time.Time, reply any, opts []grpc.CallOption) result {
 	if u.rule.Hedging.MaxAttempts > 1 && u.channel.mesh.idempotent(u.method) {
 		if fresh := freshReply(reply); fresh != nil {
 			return u.hedge(ctx, reply, fresh, opts)
 		}
 	}
-	return u.attempt(ctx, u.next(), reply, opts)
+	return u.attempt(ctx, now, u.next(), reply, opts)
 }
 
 // next returns the state of one more attempt.
 func (u *unaryCall) next() *call {
+	c := &u.first
+	if u.made > 0 {
+		c = new(call)
+	}
+	c.tried, c.number, c.limited = u.tried, u.made, u.limited
+	c.subset, c.elsewhere = u.subset, u.rule.Retries.RemoteLocalities
 	u.made++
-	return &call{tried: u.tried, number: u.made - 1, limited: u.limited, subset: u.subset, elsewhere: u.rule.Retries.RemoteLocalities}
+	return c
 }
 
-// attempt makes one attempt.
-func (u *unaryCall) attempt(ctx context.Context, c *call, reply any, opts []grpc.CallOption) result {
+// attempt makes one attempt, which begins now.
+func (u *unaryCall) attempt(ctx context.Context, now time.Time, c *call, reply any, opts []grpc.CallOption) result {
+	waited := false
 	if u.plan.destination.Pool.MaxRequests > 0 {
-		if err := u.channel.enter(ctx); err != nil {
+		var err error
+		if waited, err = u.channel.enter(ctx, u.end); err != nil {
 			c.refused = true
 			return result{call: c, err: err}
 		}
 		defer u.channel.gate.Leave()
+		if waited {
+			now = time.Now()
+		}
 	}
+	c.began = now
 	u.channel.mesh.counts.attempts.Add(1)
 	if c.number > 0 {
 		ctx = metadata.AppendToOutgoingContext(ctx, attemptsHeader, strconv.Itoa(c.number))
 	}
-	limit := u.rule.Retries.PerTryTimeout
-	if limit == 0 {
-		ctx = context.WithValue(ctx, callKey{}, c)
-		return result{call: c, err: u.invoke(ctx, u.method, u.req, reply, u.conn, opts...)}
+	try := u.rule.Retries.PerTryTimeout
+	c.limited = c.limited || try > 0
+	switch {
+	case try > 0 && (u.end.IsZero() || now.Add(try).Before(u.end)):
+		c.Begin(ctx, u.plan.timeouts[try], now)
+		defer c.End()
+	case u.end.IsZero():
+		c.Plain(ctx)
+	case c.number == 0 && !waited && u.plan.timeouts[u.limit] != nil: // as most calls
+		c.Begin(ctx, u.plan.timeouts[u.limit], now)
+		defer c.End()
+	default:
+		rest, cancel := context.WithDeadline(ctx, u.end)
+		defer cancel()
+		c.Plain(rest)
 	}
-	c.limited = true
-	try, cancel := context.WithTimeout(context.WithValue(ctx, callKey{}, c), limit)
-	defer cancel()
-	err := u.invoke(try, u.method, u.req, reply, u.conn, opts...)
-	return result{call: c, err: err, timedOut: err != nil && try.Err() != nil && ctx.Err() == nil}
+	err := u.invoke(c, u.method, u.req, reply, u.conn, opts...)
+	return result{call: c, err: err, timedOut: err != nil && try > 0 && c.Err() != nil && ctx.Err() == nil}
 }
 
 // repeatable says whether a failed attempt may be made again.
@@ -197,7 +254,7 @@ func (ch *channel) spend(p *plan, kind EventKind, method string, c *call, err er
 			event.Endpoint = host.Address()
 		}
 	}
-	ok := p.budget.Withdraw()
+	ok := p.budget.Withdraw(time.Now())
 	if !ok {
 		event.Kind = RetryRefused
 		ch.mesh.counts.retriesRefused.Add(1)

@@ -20,6 +20,7 @@ import (
 	"github.com/portico-bff/portico/mesh/internal/outlier"
 	"github.com/portico-bff/portico/mesh/internal/policy"
 	"github.com/portico-bff/portico/mesh/internal/source"
+	"github.com/portico-bff/portico/mesh/internal/timeout"
 )
 
 // ExpectIdentity names the SPIFFE ids that the server of a client may have,
@@ -88,8 +89,7 @@ func (m *Mesh) newClient(target string, opts []grpc.DialOption, last ...grpc.Dia
 	if err != nil {
 		return nil, fmt.Errorf("mesh: target %q: %w", target, err)
 	}
-	plain = append(plain, security...)
-	plain = append(plain,
+	plain = append(append(plain, security...),
 		grpc.WithResolvers(builder),
 		grpc.WithNoProxy(),
 		// Retries are ours; gRPC still repeats what a server has surely not seen.
@@ -156,6 +156,7 @@ type plan struct {
 	rules       []policy.RouteRule // of the route
 	guards      []*guard           // of the rules, nil where there is none
 	fallback    policy.RouteRule
+	timeouts    map[time.Duration]*timeout.Queue // those that the rules speak of
 }
 
 // plan returns what the policy in force says of this channel.
@@ -175,7 +176,7 @@ func (ch *channel) plan() *plan {
 	if last != nil && last.destination.Budget == next.destination.Budget {
 		next.budget = last.budget
 	} else {
-		next.budget = budget.New(next.destination.Budget)
+		next.budget = budget.New(next.destination.Budget, time.Now())
 	}
 	ch.guards(next, last)
 	if ch.pool != nil {
@@ -214,6 +215,14 @@ func newPlan(p *Policy, target string) *plan {
 		if at := slices.IndexFunc(r.Hosts, func(host string) bool { return policy.Names(host, target) }); at >= 0 {
 			next.host, next.rules = r.Hosts[at], r.Rules
 			break
+		}
+	}
+	next.timeouts = map[time.Duration]*timeout.Queue{policy.DefaultTimeout: timeout.New(policy.DefaultTimeout)}
+	for i := range next.rules {
+		for _, d := range []time.Duration{next.rules[i].Timeout, next.rules[i].Retries.PerTryTimeout} {
+			if d > 0 && next.timeouts[d] == nil {
+				next.timeouts[d] = timeout.New(d)
+			}
 		}
 	}
 	return next

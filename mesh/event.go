@@ -219,7 +219,7 @@ func (m *Mesh) Stats() Stats {
 	for ch := range m.channels {
 		s.Endpoints = append(s.Endpoints, ch.endpoints()...)
 		s.Breakers = append(s.Breakers, ch.breakers()...)
-		s.Budgets = append(s.Budgets, BudgetStats{Target: ch.target, Retries: ch.plan().budget.Balance()})
+		s.Budgets = append(s.Budgets, BudgetStats{Target: ch.target, Retries: ch.plan().budget.Balance(time.Now())})
 	}
 	slices.SortFunc(s.Budgets, func(a, b BudgetStats) int { return strings.Compare(a.Target, b.Target) })
 	slices.SortStableFunc(s.Breakers, func(a, b BreakerStats) int { return strings.Compare(a.Target, b.Target) })

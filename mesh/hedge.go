@@ -79,7 +79,7 @@ func (u *unaryCall) hedge(ctx context.Context, reply any, fresh func() any, opts
 		calls = append(calls, c)
 		h := hedged{reply: fresh(), own: ownPlaces(opts)}
 		running.Go(func() {
-			h.result = u.attempt(ctx, c, h.reply, h.own.options)
+			h.result = u.attempt(ctx, time.Now(), c, h.reply, h.own.options)
 			results <- h
 		})
 	}

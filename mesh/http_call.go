@@ -53,7 +53,7 @@ func (c *httpCall) run() (*http.Response, error) {
 	}
 	c.plan = ch.plan()
 	ch.mesh.counts.calls.Add(1)
-	c.plan.budget.Deposit()
+	c.plan.budget.Deposit(time.Now())
 	if err := ch.leave(c.plan, c.req.Method); err != nil {
 		return nil, err
 	}
@@ -275,7 +275,7 @@ func (c *httpCall) spend(x *exchange, kind EventKind) bool {
 			event.Endpoint = x.host.Address()
 		}
 	}
-	ok := c.plan.budget.Withdraw()
+	ok := c.plan.budget.Withdraw(time.Now())
 	if !ok {
 		event.Kind = RetryRefused
 		ch.mesh.counts.retriesRefused.Add(1)

@@ -86,7 +86,7 @@ func (x *exchange) run(ctx context.Context) {
 	}
 	leave := func() {}
 	if x.plan.destination.Pool.MaxRequests > 0 {
-		if err := ch.enter(ctx); err != nil {
+		if _, err := ch.enter(ctx, time.Time{}); err != nil {
 			x.refuse(err)
 			return
 		}

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
 
+	"github.com/portico-bff/portico/mesh/internal/gate"
 	"github.com/portico-bff/portico/mesh/internal/outlier"
 	"github.com/portico-bff/portico/mesh/internal/picker"
 )
@@ -38,16 +39,45 @@ rules:
 - from: [{source: {principals: [spiffe://shop.test/portico, spiffe://shop.test/orders]}}]
   to: [{operation: {paths: [/shop.orders.v1.OrderService/*]}}]
 ---
+kind: RateLimit
+name: callers
+rules:
+- to: [{operation: {paths: [/shop.orders.v1.OrderService/*]}}]
+  tokenBucket: {maxTokens: 1000000, tokensPerFill: 1000000, fillInterval: 1s}
+---
+kind: Overload
+name: server
+rules:
+- gradientControllerConfig: {}
+---
 kind: Destination
 host: orders
 identities: [spiffe://shop.test/orders]
+trafficPolicy:
+  loadBalancer: {simple: PEAK_EWMA}
+  connectionPool:
+    http: {http2MaxRequests: 1000, http1MaxPendingRequests: 1000, maxConcurrentStreams: 1000}
+  outlierDetection:
+    consecutiveGatewayErrors: 5
+    consecutive5xxErrors: 5
+    interval: 10s
+    successRateEjection: {}
+    baseEjectionTime: 30s
+    maxEjectionPercent: 50
+  retryBudget: {retryRatio: 0.2, minRetriesPerSecond: 10, ttl: 10s}
 ---
 kind: Route
 hosts: [orders]
 http:
+- match: [{uri: {prefix: /shop.orders.v1.CartService/}}]
+  timeout: 1s
 - match: [{uri: {prefix: /shop.orders.v1.OrderService/}}]
-  timeout: 2s
-  retries: {attempts: 3}
+  timeout: 10s
+  retries: {attempts: 3, perTryTimeout: 2s, retryOn: 5xx}
+---
+kind: Egress
+name: callers
+hosts: [{host: orders}]
 `))
 	if err != nil {
 		tb.Fatal(err)
@@ -63,7 +93,7 @@ http:
 
 func clientLayer(tb testing.TB, m *Mesh, method string) func() {
 	tb.Helper()
-	ch := &channel{mesh: m, target: "dns:///orders:7000"}
+	ch := &channel{mesh: m, target: "dns:///orders:7000", gate: gate.New(gate.Config{})}
 	ch.pool = outlier.NewPool(ch.plan().destination.Outlier, ch.ejected)
 	hosts := make([]picker.Member, 10)
 	pickers := make([]balancer.Picker, len(hosts))

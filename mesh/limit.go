@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/resolver"
@@ -15,8 +16,22 @@ import (
 	"github.com/portico-bff/portico/mesh/internal/picker"
 )
 
-// enter waits until the channel may make one more attempt.
-func (ch *channel) enter(ctx context.Context) error {
+// enter waits until the channel may make one more attempt, but no longer than end, if
+// there is one. It says whether it had to.
+func (ch *channel) enter(ctx context.Context, end time.Time) (waited bool, err error) {
+	if ch.gate.TryEnter() {
+		return false, nil
+	}
+	if !end.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, end)
+		defer cancel()
+	}
+	return true, ch.waitForTurn(ctx)
+}
+
+// waitForTurn waits until the channel may make one more attempt.
+func (ch *channel) waitForTurn(ctx context.Context) error {
 	err := ch.gate.Enter(ctx)
 	switch pool := ch.plan().destination.Pool; {
 	case err == nil:

@@ -40,11 +40,12 @@ func (u *unaryCall) mirror(ctx context.Context, reply any, opts []grpc.CallOptio
 		limit = policy.DefaultTimeout
 	}
 	ctx = metadata.AppendToOutgoingContext(context.WithoutCancel(ctx), mirrorHeader, "true")
-	ctx = context.WithValue(ctx, callKey{}, &call{subset: u.rule.Mirror.Subset, mirrored: true})
+	copied := &call{subset: u.rule.Mirror.Subset, mirrored: true}
+	copied.Plain(ctx)
 	answer := fresh() // here, since it looks at the caller's reply
 	ch.mesh.work.Go(func() {
 		defer ch.mirrors.Add(-1)
-		ctx, cancel := context.WithTimeout(ctx, limit)
+		ctx, cancel := context.WithTimeout(copied, limit)
 		defer cancel()
 		// The copy's answer is nobody's.
 		_ = u.invoke(ctx, u.method, req, answer, u.conn, mirrorOptions(opts)...)

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -41,7 +42,7 @@ func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.C
 	if _, _, err := ch.timeLimit(ctx, rule, method); err != nil {
 		return nil, err
 	}
-	plan.budget.Deposit()
+	plan.budget.Deposit(time.Now())
 	s := &streamCall{
 		channel: ch, plan: plan, rule: rule, desc: desc, conn: cc, method: method,
 		streamer: streamer, opts: opts, subset: ch.mesh.subset(ctx, &rule.Split),
@@ -88,12 +89,13 @@ func (s *streamCall) start(ctx context.Context) (grpc.ClientStream, error) {
 // open makes one attempt at opening the stream.
 func (s *streamCall) open(ctx context.Context, c *call, more ...grpc.CallOption) (grpc.ClientStream, error) {
 	ch, opts := s.channel, append(slices.Clip(s.opts), more...)
-	ctx = context.WithValue(ctx, callKey{}, c)
 	if c.number > 0 {
 		ctx = metadata.AppendToOutgoingContext(ctx, attemptsHeader, strconv.Itoa(c.number))
 	}
+	c.Plain(ctx)
+	ctx = c
 	if s.plan.destination.Pool.MaxRequests > 0 {
-		if err := ch.enter(ctx); err != nil {
+		if _, err := ch.enter(ctx, time.Time{}); err != nil {
 			c.refused = true
 			s.refused.Store(true)
 			return nil, err

@@ -6,6 +6,7 @@ package budget
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -35,14 +36,15 @@ type Budget struct {
 	slot    time.Duration
 	start   time.Time
 
-	mu      sync.Mutex // guards what follows
-	balance [slots]int64
-	sum     int64
-	now     int64 // number of the current slot since start
+	now     atomic.Int64 // number of the current slot since start
+	balance [slots]atomic.Int64
+	sum     atomic.Int64 // of the balances
+
+	mu sync.Mutex // held by who expires slots or withdraws
 }
 
 // New returns an empty budget. A TTL that is not positive means ten seconds.
-func New(c Config) *Budget {
+func New(c Config, now time.Time) *Budget {
 	if c.TTL <= 0 {
 		c.TTL = 10 * time.Second
 	}
@@ -50,52 +52,60 @@ func New(c Config) *Budget {
 		deposit: int64(c.Ratio * scale),
 		reserve: int64(c.MinPerSecond * c.TTL.Seconds() * scale),
 		slot:    max(c.TTL/slots, 1),
-		start:   time.Now(),
+		start:   now,
 	}
 }
 
-// Deposit counts a request.
-func (b *Budget) Deposit() {
-	b.mu.Lock()
-	b.expire()
-	b.balance[b.now%slots] += b.deposit
-	b.sum += b.deposit
-	b.mu.Unlock()
+// Deposit counts a request. It waits for nobody, but for the first request of a slot.
+func (b *Budget) Deposit(now time.Time) {
+	at := b.at(now)
+	if at > b.now.Load() {
+		b.mu.Lock()
+		b.expire(at)
+		b.mu.Unlock()
+	}
+	// If the slot ends meanwhile, the deposit counts in it all the same.
+	b.add(b.now.Load(), b.deposit)
 }
 
 // Withdraw asks for one retry, and pays for it if it says true.
-func (b *Budget) Withdraw() bool {
+func (b *Budget) Withdraw(now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.expire()
-	if b.sum+b.reserve < scale {
+	b.expire(b.at(now))
+	if b.sum.Load()+b.reserve < scale {
 		return false
 	}
-	b.balance[b.now%slots] -= scale
-	b.sum -= scale
+	b.add(b.now.Load(), -scale)
 	return true
 }
 
-// expire forgets the slots that have become too old. What was withdrawn expires
-// like what was deposited, so a deposit never pays twice, and the reserve is
-// whole again one TTL after its use.
-func (b *Budget) expire() {
-	now := int64(time.Since(b.start) / b.slot)
-	steps := min(now-b.now, slots)
-	for i := range steps {
-		at := (b.now + 1 + i) % slots
-		b.sum -= b.balance[at]
-		b.balance[at] = 0
+// at returns the number of a slot.
+func (b *Budget) at(now time.Time) int64 { return int64(now.Sub(b.start) / b.slot) }
+
+func (b *Budget) add(slot, amount int64) {
+	b.balance[slot%slots].Add(amount)
+	b.sum.Add(amount)
+}
+
+// expire forgets the slots that have become too old at that one. What was withdrawn
+// expires like what was deposited, so a deposit never pays twice, and the reserve is
+// whole again one TTL after its use. The lock is held.
+func (b *Budget) expire(at int64) {
+	last := b.now.Load()
+	if at <= last {
+		return
 	}
-	if now > b.now {
-		b.now = now
+	for i := range min(at-last, slots) {
+		b.sum.Add(-b.balance[(last+1+i)%slots].Swap(0))
 	}
+	b.now.Store(at)
 }
 
 // Balance is how many retries are left.
-func (b *Budget) Balance() int {
+func (b *Budget) Balance(now time.Time) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.expire()
-	return int(max(0, b.sum+b.reserve) / scale)
+	b.expire(b.at(now))
+	return int(max(0, b.sum.Load()+b.reserve) / scale)
 }

@@ -13,7 +13,7 @@ import (
 // withdraw takes all there is.
 func withdraw(b *budget.Budget) int {
 	n := 0
-	for b.Withdraw() {
+	for b.Withdraw(time.Now()) {
 		n++
 	}
 	return n
@@ -22,22 +22,22 @@ func withdraw(b *budget.Budget) int {
 func TestRatio(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := budget.New(budget.Config{Ratio: 0.2, TTL: 10 * time.Second})
+		b := budget.New(budget.Config{Ratio: 0.2, TTL: 10 * time.Second}, time.Now())
 		if n := withdraw(b); n != 0 {
 			t.Errorf("an empty budget gave %d", n)
 		}
 		for range 4 {
-			b.Deposit()
+			b.Deposit(time.Now())
 		}
-		if b.Withdraw() {
+		if b.Withdraw(time.Now()) {
 			t.Error("four requests paid for a retry")
 		}
-		b.Deposit()
+		b.Deposit(time.Now())
 		if n := withdraw(b); n != 1 {
 			t.Errorf("five requests paid for %d retries", n)
 		}
 		for range 1000 {
-			b.Deposit()
+			b.Deposit(time.Now())
 		}
 		if n := withdraw(b); n != 200 {
 			t.Errorf("1000 requests paid for %d retries", n)
@@ -48,13 +48,13 @@ func TestRatio(t *testing.T) {
 func TestDepositsExpire(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := budget.New(budget.Config{Ratio: 0.2, TTL: 10 * time.Second})
+		b := budget.New(budget.Config{Ratio: 0.2, TTL: 10 * time.Second}, time.Now())
 		for range 100 {
-			b.Deposit()
+			b.Deposit(time.Now())
 		}
 		time.Sleep(8 * time.Second)
 		for range 50 {
-			b.Deposit()
+			b.Deposit(time.Now())
 		}
 		time.Sleep(3 * time.Second) // the hundred are gone, the fifty are not
 		if n := withdraw(b); n != 10 {
@@ -71,12 +71,12 @@ func TestDepositsExpire(t *testing.T) {
 func TestNoDepositPaysTwice(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := budget.New(budget.Config{Ratio: 0.2, TTL: 10 * time.Second})
+		b := budget.New(budget.Config{Ratio: 0.2, TTL: 10 * time.Second}, time.Now())
 		requests, retries := 0, 0
 		for range 6000 {
 			requests++
-			b.Deposit()
-			if b.Withdraw() {
+			b.Deposit(time.Now())
+			if b.Withdraw(time.Now()) {
 				retries++
 			}
 			time.Sleep(7 * time.Millisecond)
@@ -90,7 +90,7 @@ func TestNoDepositPaysTwice(t *testing.T) {
 func TestReserve(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := budget.New(budget.Config{Ratio: 0.2, MinPerSecond: 3, TTL: 10 * time.Second})
+		b := budget.New(budget.Config{Ratio: 0.2, MinPerSecond: 3, TTL: 10 * time.Second}, time.Now())
 		if n := withdraw(b); n != 30 {
 			t.Errorf("the reserve gave %d, want 3/s for 10s", n)
 		}
@@ -107,14 +107,14 @@ func TestReserve(t *testing.T) {
 
 func TestConcurrentUse(t *testing.T) {
 	t.Parallel()
-	b := budget.New(budget.Config{Ratio: 0.1, TTL: time.Hour})
+	b := budget.New(budget.Config{Ratio: 0.1, TTL: time.Hour}, time.Now())
 	var retries atomic.Int64
 	var work sync.WaitGroup
 	for range 8 {
 		work.Go(func() {
 			for range 1000 {
-				b.Deposit()
-				if b.Withdraw() {
+				b.Deposit(time.Now())
+				if b.Withdraw(time.Now()) {
 					retries.Add(1)
 				}
 			}
@@ -127,9 +127,10 @@ func TestConcurrentUse(t *testing.T) {
 }
 
 func BenchmarkDeposit(b *testing.B) {
-	budget := budget.New(budget.Config{Ratio: 0.2})
+	budget := budget.New(budget.Config{Ratio: 0.2}, time.Now())
+	now := time.Now()
 	b.ReportAllocs()
 	for b.Loop() {
-		budget.Deposit()
+		budget.Deposit(now)
 	}
 }

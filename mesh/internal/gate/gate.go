@@ -38,6 +38,17 @@ func (g *Gate) Configure(c Config) {
 	g.admit()
 }
 
+// TryEnter is Enter for who would not wait: false if it had to.
+func (g *Gate) TryEnter() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.open() {
+		return false
+	}
+	g.running++
+	return true
+}
+
 // Enter waits its turn to be let in, first come, first served. Its error is
 // [ErrFull], or ctx's if that ends first. Who was let in calls [Gate.Leave].
 func (g *Gate) Enter(ctx context.Context) error {
