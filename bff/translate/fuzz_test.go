@@ -32,8 +32,8 @@ func FuzzRequest(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, method, target, contentType, body string) {
 		u, err := url.ParseRequestURI(target)
-		if err != nil || strings.HasPrefix(u.Path, "/ws/") || strings.HasSuffix(u.Path, ":watch") || strings.HasSuffix(u.Path, ":parts") {
-			return // the stub has no streams
+		if err != nil {
+			return
 		}
 		r := &http.Request{
 			Method: method, URL: u, Header: http.Header{}, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,

@@ -103,7 +103,8 @@ func (s stub) Open(ctx context.Context, m *upstream.Method) (upstream.Stream, er
 	return s.open(ctx, m)
 }
 
-// echo answers every call with the request's JSON in a message of the same type, or an empty one of another type.
+// echo answers every call with the request's JSON in a message of the same type, or an empty one of another type. There are
+// no streams.
 func echo() stub {
 	return stub{invoke: func(_ context.Context, m *upstream.Method, req []byte) (upstream.Reply, error) {
 		if m.Output.FullName() == "google.protobuf.Value" { // an empty one has no JSON
@@ -113,7 +114,7 @@ func echo() stub {
 			return upstream.Reply{}, nil
 		}
 		return upstream.Reply{Message: req}, nil
-	}}
+	}, open: func(context.Context, *upstream.Method) (upstream.Stream, error) { return nil, notFound() }}
 }
 
 // router serves all of the library.

@@ -40,18 +40,20 @@ func (everybody) Admit(context.Context, core.Operation, int) (limit.Result, erro
 type exposed struct {
 	address string
 
-	// mu guards calls.
+	// mu guards calls, and the path that rules have seen with the last one.
 	mu    sync.Mutex
 	calls []string
+	path  string
 }
 
 func expose(t *testing.T) *exposed {
 	t.Helper()
 	d := library(t)
 	e := &exposed{}
-	var h http.Handler = router(t, d, stub{invoke: func(_ context.Context, m *upstream.Method, req []byte) (upstream.Reply, error) {
+	var h http.Handler = router(t, d, stub{invoke: func(ctx context.Context, m *upstream.Method, req []byte) (upstream.Reply, error) {
 		e.mu.Lock()
 		defer e.mu.Unlock()
+		e.path = request.FromContext(ctx).Path
 		e.calls = append(e.calls, string(m.Desc.Name())+" "+jsonOf(t, m.Input, req))
 		return upstream.Reply{}, nil
 	}})
@@ -241,6 +243,30 @@ func TestSmuggling(t *testing.T) {
 		statuses, calls := e.send(t, test.bytes)
 		if diff := cmp.Diff(test.statuses, statuses) + cmp.Diff(test.calls, calls); diff != "" {
 			t.Errorf("%s (-want +got)\n%s", test.name, diff)
+		}
+	}
+}
+
+// The path that access rules see is the one that was routed, decoded but for slashes, however it was written.
+func TestRulesSeeTheRoutedPath(t *testing.T) {
+	t.Parallel()
+	e := expose(t)
+	for target, want := range map[string]struct{ path, call string }{
+		"/v1/books/2":                      {"/v1/books/2", `GetBook {"name":"2"}`},
+		"/v1/b%6F%6fks/%32":                {"/v1/books/2", `GetBook {"name":"2"}`},
+		"/%76%31/books/2?revision=3":       {"/v1/books/2", `GetBook {"name":"2","revision":3}`},
+		"http://elsewhere/v1/books/2":      {"/v1/books/2", `GetBook {"name":"2"}`},
+		"/v1/books/a%2Fb":                  {"/v1/books/a%2Fb", `GetBook {"name":"a/b"}`},
+		"/v1/books/a%2fb":                  {"/v1/books/a%2Fb", `GetBook {"name":"a/b"}`},
+		"/v1/books/..%2F..%2Fv1%2Fadmin":   {"/v1/books/..%2F..%2Fv1%2Fadmin", `GetBook {"name":"../../v1/admin"}`},
+		"/v1/books/%25%32%46":              {"/v1/books/%2F", `GetBook {"name":"%2F"}`},
+		"/v1/books/2%3Awatch":              {"/v1/books/2:watch", `GetBook {"name":"2:watch"}`},
+		"/v1/shelves/1/books/%C3%A9":       {"/v1/shelves/1/books/é", `GetBook {"name":"shelves/1/books/é"}`},
+		"/v1/shelves/%2e%2e%2Fx/books/%20": {"/v1/shelves/..%2Fx/books/ ", `GetBook {"name":"shelves/..%2Fx/books/ "}`},
+	} {
+		statuses, calls := e.send(t, "GET "+target+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+		if diff := cmp.Diff([]int{200}, statuses) + cmp.Diff([]string{want.call}, calls); diff != "" || e.path != want.path {
+			t.Errorf("%s: path %q, want %q; %s", target, e.path, want.path, diff)
 		}
 	}
 }

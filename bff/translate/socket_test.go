@@ -272,11 +272,14 @@ func TestSocketBomb(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(router(t, library(t), serving(func(c *call) error { <-c.ctx.Done(); return c.ctx.Err() })))
 	defer server.Close()
-	conn, _, err := websocket.Dial(t.Context(), server.URL+"/v1/books/moby:chat", &websocket.DialOptions{CompressionMode: websocket.CompressionNoContextTakeover})
+	conn, res, err := websocket.Dial(t.Context(), server.URL+"/v1/books/moby:chat", &websocket.DialOptions{CompressionMode: websocket.CompressionNoContextTakeover})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.CloseNow() }()
+	if got := res.Header.Get("Sec-WebSocket-Extensions"); !strings.HasPrefix(got, "permessage-deflate") {
+		t.Errorf("extensions %q", got)
+	}
 	bomb := `{"title":"` + strings.Repeat("a", 16<<20) + `"}`
 	if err := conn.Write(t.Context(), websocket.MessageText, []byte(bomb)); err != nil {
 		t.Logf("writing: %v", err) // the server may have closed already
