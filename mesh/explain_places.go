@@ -105,4 +105,3 @@ func (e *Explanation) writeLive(b *strings.Builder) {
 		fmt.Fprintf(b, "  ignored: %s\n", line)
 	}
 }
-

@@ -34,7 +34,7 @@ func TestEndpointsAndUpdates(t *testing.T) {
 	for _, a := range []string{"10.0.0.1:7000", "10.0.0.2:7000", "10.0.0.3:7000"} {
 		f.serve(t, a, nil)
 	}
-	c.send(t, service(t, "orders", "10.0.0.1:7000", "10.0.0.2:7000")...)
+	c.send(t, service("orders", "10.0.0.1:7000", "10.0.0.2:7000")...)
 	m := f.join(t, "portico", destination+`---
 kind: Route
 hosts: [orders]
@@ -62,9 +62,9 @@ http:
 		})
 	}
 	for range 10 {
-		c.send(t, service(t, "orders", "10.0.0.2:7000", "10.0.0.3:7000")...)
+		c.send(t, service("orders", "10.0.0.2:7000", "10.0.0.3:7000")...)
 		time.Sleep(20 * time.Millisecond)
-		c.send(t, service(t, "orders", "10.0.0.1:7000", "10.0.0.3:7000")...)
+		c.send(t, service("orders", "10.0.0.1:7000", "10.0.0.3:7000")...)
 		time.Sleep(20 * time.Millisecond)
 	}
 	stop()
@@ -108,7 +108,7 @@ func TestWeights(t *testing.T) {
 	conn := f.connect(t, c.plane(t), m)
 	const calls = 2000
 	split := func(a, b uint32) {
-		c.send(t, listenerOf(t, "orders"), routesTo("orders", map[string]uint32{"v1": a, "v2": b}),
+		c.send(t, listenerOf("orders"), routesTo("orders", map[string]uint32{"v1": a, "v2": b}),
 			clusterOf("v1"), clusterOf("v2"),
 			assign("v1", endpoint{address: first}), assign("v2", endpoint{address: second}))
 	}
@@ -138,7 +138,7 @@ func TestWeights(t *testing.T) {
 		}(), 0.25},
 		{"priorities", assign("orders", endpoint{address: first, priority: 1}, endpoint{address: second}), 0},
 	} {
-		c.send(t, listenerOf(t, "orders"), routesTo("orders", map[string]uint32{"orders": 1}), clusterOf("orders"), test.assignment)
+		c.send(t, listenerOf("orders"), routesTo("orders", map[string]uint32{"orders": 1}), clusterOf("orders"), test.assignment)
 		eventually(t, test.name, func() bool { return near(f.share(t, all, 200, first, second), test.want, 200) })
 		if got := f.share(t, all, calls, first, second); !near(got, test.want, calls) {
 			t.Errorf("%s: %.3f of the calls went to the first, want %.3f", test.name, got, test.want)
@@ -152,13 +152,13 @@ func TestControlPlaneDown(t *testing.T) {
 	f, c := newFleet(t), newControl(t)
 	f.serve(t, "10.0.0.1:7000", nil)
 	f.serve(t, "10.0.0.2:7000", nil)
-	c.send(t, service(t, "orders", "10.0.0.1:7000")...)
+	c.send(t, service("orders", "10.0.0.1:7000")...)
 	m := f.join(t, "portico", destination)
 	conn := f.connect(t, c.plane(t), m)
 	ready(t, m, conn, 1)
 	c.kill()
 	must(t, conn, 500)
-	c.send(t, service(t, "orders", "10.0.0.2:7000")...)
+	c.send(t, service("orders", "10.0.0.2:7000")...)
 	must(t, conn, 500)
 	if n := f.count("10.0.0.2:7000"); n != 0 {
 		t.Errorf("%d calls by an update that nobody can have heard of", n)
@@ -175,7 +175,7 @@ func TestRetriesInOnePlace(t *testing.T) {
 	t.Parallel()
 	f, c := newFleet(t), newControl(t)
 	f.serve(t, "10.0.0.1:7000", func() error { return status.Error(codes.Unavailable, "down") })
-	resources := service(t, "orders", "10.0.0.1:7000")
+	resources := service("orders", "10.0.0.1:7000")
 	routes, _ := resources[1].(*routev3.RouteConfiguration)
 	routes.VirtualHosts[0].Routes[0].GetRoute().RetryPolicy = &routev3.RetryPolicy{
 		RetryOn: "unavailable", NumRetries: wrapperspb.UInt32(4),
@@ -216,7 +216,7 @@ func TestEjection(t *testing.T) {
 			return nil
 		})
 	}
-	c.send(t, service(t, "orders", addresses...)...)
+	c.send(t, service("orders", addresses...)...)
 	m := f.join(t, "portico", destination)
 	conn := f.connect(t, c.plane(t), m)
 	ready(t, m, conn, 3)
@@ -230,7 +230,7 @@ func TestEjection(t *testing.T) {
 		}
 	}
 	// An endpoint keeps its record over an update that it survives.
-	c.send(t, service(t, "orders", addresses[:2]...)...)
+	c.send(t, service("orders", addresses[:2]...)...)
 	ready(t, m, conn, 2)
 	must(t, conn, 100)
 	if n := f.count(addresses[1]); n != 5 {
@@ -243,7 +243,7 @@ func TestEgress(t *testing.T) {
 	t.Parallel()
 	f, c := newFleet(t), newControl(t)
 	f.serve(t, "10.0.0.1:7000", nil)
-	c.send(t, service(t, "orders", "10.0.0.1:7000")...)
+	c.send(t, service("orders", "10.0.0.1:7000")...)
 	m := f.join(t, "portico", destination+`---
 kind: Egress
 name: portico
@@ -263,7 +263,7 @@ hosts: [{host: payments}]
 func TestUnknownService(t *testing.T) {
 	t.Parallel()
 	f, c := newFleet(t), newControl(t)
-	c.send(t, listenerOf(t, "orders"))
+	c.send(t, listenerOf("orders"))
 	conn := f.connect(t, c.plane(t), f.join(t, "portico", destination))
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()

@@ -136,11 +136,11 @@ func (c *control) send(t *testing.T, resources ...types.Resource) {
 	}
 }
 
-func pack(t testing.TB, m proto.Message) *anypb.Any {
-	t.Helper()
+// pack packs what can be packed.
+func pack(m proto.Message) *anypb.Any {
 	packed, err := anypb.New(m)
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	return packed
 }
@@ -151,12 +151,11 @@ func ads() *corev3.ConfigSource {
 }
 
 // listenerOf is the listener of a service, whose routes have its name.
-func listenerOf(t testing.TB, service string) *listenerv3.Listener {
-	t.Helper()
-	return &listenerv3.Listener{Name: service, ApiListener: &listenerv3.ApiListener{ApiListener: pack(t, &hcmv3.HttpConnectionManager{
+func listenerOf(service string) *listenerv3.Listener {
+	return &listenerv3.Listener{Name: service, ApiListener: &listenerv3.ApiListener{ApiListener: pack(&hcmv3.HttpConnectionManager{
 		RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{RouteConfigName: service, ConfigSource: ads()}},
 		HttpFilters: []*hcmv3.HttpFilter{{
-			Name: "router", ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(t, &routerv3.Router{})},
+			Name: "router", ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(&routerv3.Router{})},
 		}},
 	})}}
 }
@@ -225,13 +224,12 @@ func assign(cluster string, list ...endpoint) *endpointv3.ClusterLoadAssignment 
 }
 
 // service is all resources of a service with one cluster of its name.
-func service(t testing.TB, name string, addresses ...string) []types.Resource {
-	t.Helper()
+func service(name string, addresses ...string) []types.Resource {
 	list := make([]endpoint, len(addresses))
 	for i, a := range addresses {
 		list[i].address = a
 	}
-	return []types.Resource{listenerOf(t, name), routesTo(name, map[string]uint32{name: 1}), clusterOf(name), assign(name, list...)}
+	return []types.Resource{listenerOf(name), routesTo(name, map[string]uint32{name: 1}), clusterOf(name), assign(name, list...)}
 }
 
 // fleet is servers in memory, by address, that count their calls.

@@ -25,17 +25,16 @@ import (
 )
 
 // wishes is a service with most of what proxies have and gRPC has not.
-func wishes(t testing.TB) []types.Resource {
-	t.Helper()
-	resources := service(t, "orders", "10.0.0.1:7000", "10.0.0.2:7000")
-	listener := listenerOf(t, "orders")
-	listener.ApiListener.ApiListener = pack(t, &hcmv3.HttpConnectionManager{
+func wishes() []types.Resource {
+	resources := service("orders", "10.0.0.1:7000", "10.0.0.2:7000")
+	listener := listenerOf("orders")
+	listener.ApiListener.ApiListener = pack(&hcmv3.HttpConnectionManager{
 		StatPrefix:        "orders",
 		StreamIdleTimeout: durationpb.New(time.Minute),
 		RouteSpecifier:    &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{RouteConfigName: "orders", ConfigSource: ads()}},
 		HttpFilters: []*hcmv3.HttpFilter{
-			{Name: "adaptive", IsOptional: true, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(t, &adaptivev3.AdaptiveConcurrency{})}},
-			{Name: "router", ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(t, &routerv3.Router{})}},
+			{Name: "adaptive", IsOptional: true, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(&adaptivev3.AdaptiveConcurrency{})}},
+			{Name: "router", ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(&routerv3.Router{})}},
 		},
 	})
 	resources[0] = listener
@@ -75,7 +74,7 @@ func TestIgnored(t *testing.T) {
 	f, c := newFleet(t), newControl(t)
 	f.serve(t, "10.0.0.1:7000", nil)
 	f.serve(t, "10.0.0.2:7000", nil)
-	c.send(t, wishes(t)...)
+	c.send(t, wishes()...)
 	plane := c.plane(t)
 	m := f.join(t, "portico", destination)
 	conn := f.connect(t, plane, m)
@@ -135,9 +134,9 @@ func TestIgnored(t *testing.T) {
 	}
 
 	// What the control plane takes back is forgotten, and so is what a closed client had.
-	c.send(t, service(t, "orders", "10.0.0.1:7000")...)
+	c.send(t, service("orders", "10.0.0.1:7000")...)
 	eventually(t, "nothing ignored", func() bool { return len(plane.Ignored()) == 0 })
-	c.send(t, wishes(t)...)
+	c.send(t, wishes()...)
 	eventually(t, "the same again", func() bool { return len(plane.Ignored()) == len(want) })
 	if err := conn.Close(); err != nil {
 		t.Fatal(err)
@@ -152,14 +151,14 @@ func TestBalancerOfTheControlPlane(t *testing.T) {
 	t.Parallel()
 	f, c := newFleet(t), newControl(t)
 	f.serve(t, "10.0.0.1:7000", nil)
-	resources := service(t, "orders", "10.0.0.1:7000")
+	resources := service("orders", "10.0.0.1:7000")
 	cluster, _ := resources[2].(*clusterv3.Cluster)
 	balance := func(name string, config *structpb.Struct) {
 		cluster.LoadBalancingPolicy = &clusterv3.LoadBalancingPolicy{Policies: []*clusterv3.LoadBalancingPolicy_Policy{{
-			TypedExtensionConfig: &corev3.TypedExtensionConfig{Name: name, TypedConfig: pack(t, &roundrobinv3.RoundRobin{})},
+			TypedExtensionConfig: &corev3.TypedExtensionConfig{Name: name, TypedConfig: pack(&roundrobinv3.RoundRobin{})},
 		}}}
 		if config != nil {
-			cluster.LoadBalancingPolicy.Policies[0].TypedExtensionConfig.TypedConfig = pack(t, typed(config))
+			cluster.LoadBalancingPolicy.Policies[0].TypedExtensionConfig.TypedConfig = pack(typed(config))
 		}
 		c.send(t, resources...)
 	}
@@ -185,7 +184,7 @@ func TestRefused(t *testing.T) {
 	t.Parallel()
 	f, c := newFleet(t), newControl(t)
 	f.serve(t, "10.0.0.1:7000", nil)
-	good := service(t, "orders", "10.0.0.1:7000")
+	good := service("orders", "10.0.0.1:7000")
 	c.send(t, good...)
 	plane := c.plane(t)
 	conn := f.connect(t, plane, f.join(t, "portico", destination))

@@ -25,10 +25,10 @@ func TestZonesAndLabels(t *testing.T) {
 	const near, far = "10.0.0.1:7000", "10.0.0.2:7000"
 	f.serve(t, near, nil)
 	f.serve(t, far, nil)
-	resources := service(t, "orders")
+	resources := service("orders")
 	cluster, _ := resources[2].(*clusterv3.Cluster)
 	cluster.LoadBalancingPolicy = &clusterv3.LoadBalancingPolicy{Policies: []*clusterv3.LoadBalancingPolicy_Policy{{
-		TypedExtensionConfig: &corev3.TypedExtensionConfig{Name: "portico", TypedConfig: pack(t, typed(&structpb.Struct{}))},
+		TypedExtensionConfig: &corev3.TypedExtensionConfig{Name: "portico", TypedConfig: pack(typed(&structpb.Struct{}))},
 	}}}
 	assignment := assign("orders", endpoint{address: near, zone: "north/a"}, endpoint{address: far, zone: "south/a"})
 	label(assignment.GetEndpoints()[0].GetLbEndpoints()[0], "v1")
