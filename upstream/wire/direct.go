@@ -1,12 +1,8 @@
 package wire
 
 import (
-	"encoding/binary"
 	"errors"
 	"math"
-	"slices"
-
-	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // The functions that render directly write at an index of a buffer of full length, and return both: the buffer may have
@@ -93,7 +89,7 @@ func (s *render) direct(b []byte, n int, p *program, at, end, depth int) ([]byte
 		oneofs |= m.oneof
 		expected = m.next
 		if m.list {
-			if b, n, at = s.directLists(b, n, m, first, end, depth-1); n < 0 {
+			if b, n, at = s.repeated(b, n, m, first, end, depth-1); n < 0 {
 				return b, n
 			}
 			continue
@@ -158,51 +154,6 @@ func closed(b []byte, start, n int) ([]byte, int) {
 	return b, n + 1
 }
 
-// indirect writes a message that [render.direct] does not take.
-func (s *render) indirect(b []byte, n int, p *program, at, end, depth int) ([]byte, int) {
-	if p.direct == nil {
-		return s.detour(b, n, p, at, end, depth)
-	}
-	if depth <= 0 {
-		return b, -1
-	}
-	start := n
-	if b, n = s.located(b, n, p, at, end, depth-1); n < 0 {
-		return b, n
-	}
-	return closed(b, start, n)
-}
-
-// located finds the members of a message and writes them, each with a comma before it.
-func (s *render) located(b []byte, n int, p *program, at, end, depth int) ([]byte, int) {
-	base := s.locate(p.direct, len(p.outputs), at, end)
-	if base < 0 {
-		return b, -1
-	}
-	for i := range p.outputs {
-		m := &p.direct.members[i]
-		at := int(s.places[base+i]) - 1
-		switch {
-		case at < 0:
-			if m.o.zero != nil {
-				out := append(append(b[:n], m.o.next...), m.o.zero...)
-				b, n = out[:cap(out)], len(out)
-			}
-			continue
-		case m.list:
-			b, n, _ = s.directLists(b, n, m, at, end, depth)
-		default:
-			_, at = varint(s.msg, at, end)
-			b, n, _ = s.member(b, n, m, at, end, depth)
-		}
-		if n < 0 {
-			return b, n
-		}
-	}
-	s.places = s.places[:base]
-	return b, n
-}
-
 // putName writes a comma, a name and a colon, and makes room for what follows.
 func putName(b []byte, n int, m *member) ([]byte, int) {
 	if len(b)-n < slack+m.size {
@@ -215,7 +166,8 @@ func putName(b []byte, n int, m *member) ([]byte, int) {
 	return b, n + m.size
 }
 
-func (s *render) directLists(b []byte, n int, m *member, at, end, depth int) ([]byte, int, int) {
+// repeated writes a list or a map, the first tag of which is at a position, and returns what follows it in the message.
+func (s *render) repeated(b []byte, n int, m *member, at, end, depth int) ([]byte, int, int) {
 	b, w := putName(b, n, m)
 	var to int
 	if m.op == opMap {
@@ -268,152 +220,6 @@ func (s *render) member(b []byte, n int, m *member, at, end, depth int) ([]byte,
 	return b, n, stop
 }
 
-// bits reads the scalar at a position, and returns what follows it; a negative position if it is malformed.
-func (v *value) bits(msg []byte, at, end int) (uint64, int) {
-	var raw uint64
-	switch v.f.wire {
-	case protowire.Fixed64Type:
-		if end-at < 8 {
-			return 0, -1
-		}
-		return binary.LittleEndian.Uint64(msg[at:]), at + 8
-	case protowire.Fixed32Type:
-		if end-at < 4 {
-			return 0, -1
-		}
-		raw = uint64(binary.LittleEndian.Uint32(msg[at:]))
-		at += 4
-	default:
-		if raw, at = varint(msg, at, end); at < 0 {
-			return 0, -1
-		}
-	}
-	if v.zigzag || raw >= 1<<31 {
-		raw = decodeBits(v.f.kind, raw)
-	}
-	return raw, at
-}
-
-// varint reads the varint at a position, and returns what follows it; a negative position if it is malformed.
-func varint(msg []byte, at, end int) (uint64, int) {
-	var v uint64
-	for shift := 0; at < end && shift < 64; shift += 7 {
-		c := uint64(msg[at])
-		at++
-		v |= c & 0x7f << shift
-		if c < 0x80 {
-			if shift == 63 && c > 1 {
-				break
-			}
-			return v, at
-		}
-	}
-	return 0, -1
-}
-
-// content finds where the content of the bytes, string or message at a position begins and stops; the first is negative
-// if it is malformed.
-func content(msg []byte, at, end int) (start, stop int) {
-	if at >= end {
-		return -1, 0
-	}
-	size := uint64(msg[at])
-	at++
-	if size >= 0x80 {
-		if size, at = varint(msg, at-1, end); at < 0 {
-			return -1, 0
-		}
-	}
-	if size > uint64(end-at) {
-		return -1, 0
-	}
-	return at, at + int(size)
-}
-
-// longTag reads the rest of a tag after its first byte, and returns what follows it; a negative position if it is
-// malformed.
-func longTag(msg []byte, first uint64, at, end int) (uint64, int) {
-	if at < end && msg[at] < 0x80 {
-		return first - 0x80 + uint64(msg[at])<<7, at + 1
-	}
-	tag, at := varint(msg, at-1, end)
-	if tag > math.MaxUint32 {
-		return 0, -1
-	}
-	return tag, at
-}
-
-// skip returns what follows the value at a position; a negative position if it is malformed.
-func skip(msg []byte, at, end int, tag uint64) int {
-	if tag < 8 || tag > math.MaxUint32 {
-		return -1
-	}
-	switch protowire.Type(tag & 7) {
-	case protowire.BytesType:
-		start, stop := content(msg, at, end)
-		if start < 0 {
-			return -1
-		}
-		return stop
-	case protowire.VarintType:
-		_, at = varint(msg, at, end)
-		return at
-	default:
-		stop, _, _ := valueEnd(msg[:end], at, protowire.Number(tag>>3), protowire.Type(tag&7))
-		return stop
-	}
-}
-
-// locate notes where the members of a message are. It returns the index of the first in s.places, which holds positions
-// from 1, and 0 for what is missing; -1 if there is an error.
-func (s *render) locate(d *direct, members, at, end int) int {
-	base := len(s.places)
-	s.places = slices.Grow(s.places, members)[:base+members]
-	places := s.places[base:]
-	clear(places)
-	msg := s.msg
-	var (
-		before *member
-		seen   uint64 // oneofs
-	)
-	for at < end {
-		first := at
-		tag := uint64(msg[at])
-		at++
-		if tag >= 0x80 {
-			if tag, at = longTag(msg, tag, at, end); at < 0 {
-				return -1
-			}
-		}
-		m := d.find(tag >> 3)
-		if at < end && msg[at] < 0x80 && tag&7 == uint64(bytesType) && tag >= 8 {
-			if at += int(msg[at]) + 1; at > end {
-				return -1
-			}
-		} else if at = skip(msg, at, end, tag); at < 0 {
-			return -1
-		}
-		if m == nil || m.tag != tag && !m.packs(tag) {
-			before = nil
-			continue
-		}
-		if seen&m.oneof != 0 {
-			return -1
-		}
-		seen |= m.oneof
-		if m.place > 0 && m != before {
-			if places[m.place-1] > 0 {
-				return -1
-			}
-			places[m.place-1] = int32(first + 1)
-		} else if m.place > 0 && !m.list {
-			return -1
-		}
-		before = m
-	}
-	return base
-}
-
 // putMessage writes the content of a message.
 func (s *render) putMessage(b []byte, n int, v *value, at, stop, depth int) ([]byte, int) {
 	switch v.op {
@@ -429,22 +235,4 @@ func (s *render) putMessage(b []byte, n int, v *value, at, stop, depth int) ([]b
 	default:
 	}
 	return s.detour(b, n, v.sub, at, stop, depth)
-}
-
-// moment reads the fields of a Timestamp or Duration if they are in order.
-func moment(msg []byte, at, end int) (seconds int64, nanos int32, ok bool) {
-	var bits uint64
-	if at < end && msg[at] == secondsField<<3 {
-		if bits, at = varint(msg, at+1, end); at < 0 {
-			return 0, 0, false
-		}
-		seconds = int64(bits)
-	}
-	if at < end && msg[at] == nanosField<<3 {
-		if bits, at = varint(msg, at+1, end); at < 0 {
-			return 0, 0, false
-		}
-		nanos = int32(bits)
-	}
-	return seconds, nanos, at == end
 }

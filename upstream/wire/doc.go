@@ -14,6 +14,10 @@
 // are zero, one NaN, and no unknown fields. Two messages that mean the same have the same canonical encoding, except that
 // the bytes within an Any stay as they are.
 //
+// A Renderer writes fields as it meets them, as long as they come in the order of the output; otherwise it locates them
+// first; and only where a message is irregular (a field in pieces, or twice) it makes an index of all of it, which takes
+// two to three times as long. The ways are tested against one another, and the last against the Protobuf runtime.
+//
 // The JSON is the one that the protobuf documentation specifies (ProtoJSON). Input is never trusted: what is truncated,
 // too deep, or not UTF-8 is an error. Every compiled value is immutable and safe for concurrent use.
 package wire

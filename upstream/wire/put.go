@@ -16,9 +16,9 @@ import (
 // what is copied needlessly, and closing brackets.
 const slack = 64
 
-// grow makes room for size bytes after the first n.
+// grow makes room for size bytes after the first n, and for as many as there are.
 func grow(b []byte, n, size int) []byte {
-	b = slices.Grow(b[:n], size)
+	b = slices.Grow(b[:n], max(size, n))
 	return b[:cap(b)]
 }
 
