@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health/grpc_health_v1"
@@ -184,4 +187,65 @@ func TestWithoutPolicyAllIsDenied(t *testing.T) {
 	if s := server.Stats(); s.Denied != 1 || s.Allowed != 0 {
 		t.Errorf("stats: %+v", s)
 	}
+}
+
+// The audit hook hears of denials, of what a dry run would change and of a share of the
+// rest; a flood of denials does not become one of the log.
+func TestAudit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ca := newCA(t, "shop.test", time.Hour)
+		var mu sync.Mutex
+		heard := map[mesh.Decision]int{}
+		server := join(t, ca, "orders", mesh.Options{
+			AuditShare: 0.25,
+			Audit: func(d mesh.Decision) {
+				mu.Lock()
+				defer mu.Unlock()
+				if d.Time != time.Now() {
+					t.Errorf("a decision of %v", d.Time)
+				}
+				d.Time = time.Time{}
+				heard[d]++
+			},
+			Policy: parsePolicy(t, allowing("portico")+`---
+kind: Authorization
+name: no-writes
+action: DENY
+dryRun: true
+rules:
+- to: [{operation: {paths: [/mesh.test.Echo/Write]}}]
+`),
+		})
+		_, listener := start(t, server, &echo{})
+		var n network
+		n.add("a:1", listener)
+		for _, name := range []string{"portico", "fleet"} {
+			conn := connect(t, join(t, ca, name, mesh.Options{}), &n, "static:///a:1", mesh.ExpectIdentity(orders))
+			for range 1000 {
+				_, _ = call(t.Context(), conn, echoMethod, "x")
+			}
+			time.Sleep(time.Second)
+			_, _ = call(t.Context(), conn, writeMethod, "x")
+			time.Sleep(time.Second)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		allowed, fleet := spiffeid.RequireFromString(portico), spiffeid.RequireFromString("spiffe://shop.test/fleet")
+		if got := heard[mesh.Decision{Peer: allowed, Method: echoMethod, Allowed: true, Policy: "everybody"}]; got < 180 || got > 320 {
+			t.Errorf("it heard of %d of 1000 allowed calls, want about 250", got)
+		}
+		if got := heard[mesh.Decision{Peer: allowed, Method: writeMethod, Allowed: true, Policy: "everybody", DryRun: "no-writes"}]; got != 1 {
+			t.Errorf("it heard %d times of what the dry run would change", got)
+		}
+		if got := heard[mesh.Decision{Peer: fleet, Method: echoMethod, Rule: -1}]; got != 100 {
+			t.Errorf("it heard of %d of 1000 denials at once, want 100", got)
+		}
+		if got := heard[mesh.Decision{Peer: fleet, Method: writeMethod, Rule: -1}]; got != 1 || len(heard) != 4 {
+			t.Errorf("%v", heard)
+		}
+		if s := server.Stats(); s.Denied != 1001 || s.Allowed != 1001 {
+			t.Errorf("%d denied and %d allowed are counted", s.Denied, s.Allowed)
+		}
+	})
 }

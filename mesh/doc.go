@@ -102,7 +102,8 @@
 // allows is denied. (Istio allows everything until the first policy. The mesh does
 // not.) The rules hold for unary calls and streams alike, and for the health and
 // reflection services, which need rules of their own. The check takes about 100 ns
-// and does not allocate.
+// and does not allocate. An entry of values may also be {regex: "v[0-9]+"}, for the
+// whole value. [Options].Audit hears of decisions.
 //
 // How a service is reached:
 //

@@ -64,6 +64,11 @@ type Options struct {
 	// OnEvent is told what the mesh does on its own: see [Event]. It is called
 	// from many goroutines, sometimes while a call waits, so it must be quick.
 	OnEvent func(Event)
+	// Audit is told what servers decide about calls: all denials, and what a policy in
+	// dry run would change, up to a hundred a second; of other calls AuditShare, from 0
+	// (none) to 1 (all). It is called while the call waits, from many goroutines.
+	Audit      func(Decision)
+	AuditShare float64
 	// MaxConnectionAge is the age at which servers ask clients to move to a
 	// new connection. Zero computes it from the certificate's life, so that no
 	// connection grows as old as a certificate that was renewed at half time.
@@ -98,6 +103,7 @@ type Mesh struct {
 	counts counters
 
 	overloads overloads
+	audit     auditor
 
 	mu         sync.Mutex // guards what follows
 	channels   map[*channel]int
@@ -143,6 +149,7 @@ func New(ctx context.Context, o Options) (*Mesh, error) {
 		maxAge:     o.MaxConnectionAge,
 		drainDelay: o.DrainDelay,
 		channels:   map[*channel]int{},
+		audit:      auditor{tell: o.Audit, share: o.AuditShare},
 		transports: map[string]*httpTransport{},
 
 		discovery:   o.Discovery,

@@ -175,6 +175,7 @@ func (m *Mesh) admit(ctx context.Context, method string) (time.Time, error) {
 		caller = authz.Principal{TrustDomain: info.SPIFFEID.Host, Path: info.SPIFFEID.Path}
 	}
 	decision := inForce.matcher.Decide(ctx, caller, method)
+	m.hear(&info, method, decision)
 	if decision.DryRun != "" {
 		m.counts.dryRunDiffers.Add(1)
 		m.onEvent(Event{Kind: DryRunDiffers, Method: method, Peer: peerID(&info), Policy: decision.DryRun})

@@ -263,12 +263,10 @@ func (p *PrincipalPattern) Match(caller Principal) bool {
 	switch {
 	case p.Any:
 		return true
-	case p.TrustDomain != caller.TrustDomain:
-		return false
 	case p.Prefix:
-		return strings.HasPrefix(caller.Path, p.Path)
-	default:
-		return p.Path == caller.Path
+		return strings.HasPrefix(caller.Path, p.Path) && p.TrustDomain == caller.TrustDomain
+	default: // the domain is the same for most
+		return p.Path == caller.Path && p.TrustDomain == caller.TrustDomain
 	}
 }
 

@@ -133,6 +133,17 @@ func (r *reader) text(n ast.Node, what string) (string, bool) {
 	return "", false
 }
 
+// texts reads a list of strings that are not empty.
+func (r *reader) texts(n ast.Node, what string) []string {
+	var list []string
+	r.each(n, what, func(n ast.Node) {
+		if s, ok := r.text(n, what); ok {
+			list = append(list, s)
+		}
+	})
+	return list
+}
+
 // word reads one of some words.
 func (r *reader) word(n ast.Node, what string, words ...string) (string, bool) {
 	s, ok := r.text(n, what)
