@@ -10,6 +10,10 @@ MAKEFLAGS += --warn-undefined-variables --no-builtin-rules
 # With PORTICO_REQUIRE_ALL=1 nothing may be left out for want of a tool: CI sets it.
 PORTICO_REQUIRE_ALL ?= 0
 
+# grpcnotrace leaves grpc-go's debugging pages out, which we do not serve. They are the only user of text/template, and with
+# that the linker must keep every exported method of every type: 10 MB of the program.
+TAGS := grpcnotrace
+
 # What to test, measure and fuzz, for how long and how often.
 PKG ?= ./...
 RUN ?= .
@@ -64,7 +68,7 @@ demo: ## Run the whole demo on this machine
 
 .PHONY: build
 build: ## Build the programs into .bin/
-	go build -trimpath -o .bin/ ./cmd/...
+	go build -trimpath -tags=$(TAGS) -o .bin/ ./cmd/...
 
 # gotest FLAGS: go test with the race detector where it can be built. Building
 # runtime/cgo proves a C compiler and its headers in one go.
@@ -110,7 +114,7 @@ fuzz: ## Run every fuzz target for FUZZTIME (30s) each
 
 .PHONY: bench
 bench: ## Measure against the floor and peers into test/bench/results (BENCHFLAGS="-suite rest -strict")
-	go build -trimpath -o .bin/ ./cmd/bff
+	go build -trimpath -tags=$(TAGS) -o .bin/ ./cmd/bff
 	cd test/bench && go build -trimpath -o '$(CURDIR)/.bin/bench' .
 	go test -c -trimpath -o .bin/bench-mesh/ ./mesh ./mesh/internal/authz
 	cd test/bench && go build -trimpath -ldflags='-s -w' -o '$(CURDIR)/.bin/bench-mesh/' ./mesh/client/mesh ./mesh/client/bare

@@ -24,7 +24,10 @@ func serveCommand(s streams) *cobra.Command {
 		Short: "Serve a configuration until interrupted",
 		Long: `Serves the doors that a configuration file describes, until SIGINT or SIGTERM. Then it refuses what is new,
 ends streams and waits for requests under way as long as "drain" says. Logs are JSON lines on standard error, in batches:
-a line waits for at most 100 ms, and warnings and errors do not wait.`,
+a line waits for at most 100 ms, and warnings and errors do not wait.
+
+The garbage collector takes GOGC and GOMEMLIMIT from the environment. Without them it is set to 200, and to nine tenths
+of the container's memory limit.`,
 		Example: `  bff serve -c portico.yaml
   PORTICO_HTTP=0.0.0.0:8080 bff serve -c portico.yaml --log warn`,
 		Args: cobra.NoArgs,
@@ -33,6 +36,7 @@ a line waits for at most 100 ms, and warnings and errors do not wait.`,
 			if err := threshold.UnmarshalText([]byte(level)); err != nil {
 				return fmt.Errorf("--log %s: expected debug, info, warn or error", level)
 			}
+			tuneMemory(s.lookupEnv)
 			lines := logbuf.New(cmd.ErrOrStderr())
 			err := serve(cmd.Context(), file, s, slog.New(lines.Handler(&slog.HandlerOptions{Level: threshold})))
 			return errors.Join(err, lines.Close())
