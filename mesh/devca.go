@@ -45,6 +45,9 @@ type DevCAOptions struct {
 	// longer be written, say). Nil ignores it. It is called from several
 	// goroutines.
 	OnError func(error)
+	// AllowProduction starts it although the environment says that this is
+	// production: see [NewDevCA].
+	AllowProduction bool
 }
 
 // DevCA is a certificate authority for development and tests. It keeps its
@@ -69,8 +72,12 @@ type DevCA struct {
 }
 
 // NewDevCA makes a development certificate authority, or takes up the one whose
-// root is kept in o.Dir.
+// root is kept in o.Dir. It refuses where one of the environment variables MESH_ENV,
+// APP_ENV and ENVIRONMENT is "production" or "prod", unless o.AllowProduction is set.
 func NewDevCA(o DevCAOptions) (*DevCA, error) {
+	if where := inProduction(); where != "" && !o.AllowProduction {
+		return nil, fmt.Errorf("dev CA: %s: it is for development and tests; use SPIRE, or files that cert-manager renews", where)
+	}
 	domain, err := spiffeid.TrustDomainFromString(o.TrustDomain)
 	if err != nil {
 		return nil, fmt.Errorf("dev CA: trust domain %q: %w", o.TrustDomain, err)

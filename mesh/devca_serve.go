@@ -22,8 +22,10 @@ import (
 
 // Serve opens a SPIFFE Workload API socket {dir}/{name}.sock for each named
 // workload: whoever can open the socket is that workload. The folder is made
-// with mode 0700. (A socket each, because inside one process, or under one user,
-// all callers look alike to the kernel.)
+// with mode 0700, and on Linux (by SO_PEERCRED) only the user that the authority runs
+// as is answered, and root; elsewhere the folder's mode is all that keeps others out.
+// (A socket each, because inside one process, or under one user, all callers look
+// alike to the kernel.)
 //
 // Serve returns once every socket answers; they are served until ctx ends or
 // the authority is closed. Point [WorkloadAPI] at "unix://{dir}/{name}.sock".
@@ -58,7 +60,7 @@ func (ca *DevCA) serveOne(ctx context.Context, path, name string) error {
 	server := grpc.NewServer()
 	workload.RegisterSpiffeWorkloadAPIServer(server, &workloadServer{ca: ca, id: id})
 	ca.work.Go(func() {
-		if err := server.Serve(listener); err != nil {
+		if err := server.Serve(&guarded{Listener: listener, refused: ca.onError}); err != nil {
 			ca.onError(fmt.Errorf("dev CA: serving %s: %w", path, err))
 		}
 	})
