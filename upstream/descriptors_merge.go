@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
@@ -20,6 +21,7 @@ type merger struct {
 	protos   map[string]*descriptorpb.FileDescriptorProto
 	from     map[string]origin // by file path
 	order    []string
+	served   map[string]bool // services that some source says there are
 	mistakes []error
 }
 
@@ -30,7 +32,7 @@ type origin struct {
 }
 
 func newMerger() *merger {
-	return &merger{protos: map[string]*descriptorpb.FileDescriptorProto{}, from: map[string]origin{}}
+	return &merger{protos: map[string]*descriptorpb.FileDescriptorProto{}, from: map[string]origin{}, served: map[string]bool{}}
 }
 
 func (m *merger) add(err error) { m.mistakes = append(m.mistakes, err) }
@@ -38,9 +40,28 @@ func (m *merger) add(err error) { m.mistakes = append(m.mistakes, err) }
 // failed returns all mistakes, joined; nil if there are none.
 func (m *merger) failed() error { return errors.Join(m.mistakes...) }
 
-// set adds the files of one set. Where sets have different versions of a well-known file, as compilers of different
-// ages bring them, the one of this program is taken.
+// set adds the files of one set, and all their services.
 func (m *merger) set(set *descriptorpb.FileDescriptorSet, name string, path []string) {
+	m.files(set, name, path)
+	for _, f := range set.GetFile() {
+		for _, s := range f.GetService() {
+			m.served[strings.TrimPrefix(f.GetPackage()+"."+s.GetName(), ".")] = true
+		}
+	}
+}
+
+// listed adds what a server tells of itself. Its files may declare services that it does not have: only those count that
+// it lists.
+func (m *merger) listed(set *descriptorpb.FileDescriptorSet, services []string, name string, path []string) {
+	m.files(set, name, path)
+	for _, s := range services {
+		m.served[s] = true
+	}
+}
+
+// files adds the files of one set. Where sets have different versions of a well-known file, as compilers of different
+// ages bring them, the one of this program is taken.
+func (m *merger) files(set *descriptorpb.FileDescriptorSet, name string, path []string) {
 	for _, f := range set.GetFile() {
 		from, known := m.from[f.GetName()]
 		if !known {
@@ -87,7 +108,9 @@ func (m *merger) build() (*Descriptors, error) {
 	d.types = dynamicpb.NewTypes(d.files)
 	d.files.RangeFiles(func(f protoreflect.FileDescriptor) bool {
 		for i := range f.Services().Len() {
-			d.addService(f.Services().Get(i))
+			if s := f.Services().Get(i); m.served[string(s.FullName())] {
+				d.addService(s)
+			}
 		}
 		return true
 	})

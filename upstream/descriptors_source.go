@@ -105,12 +105,12 @@ func LoadOnline(ctx context.Context, sources []DescriptorSource, mesh Dialer, op
 	l.files(sources)
 	for _, i := range l.skipped {
 		s, path := &sources[i], []string{strconv.Itoa(i)}
-		set, err := s.reflect(ctx, mesh, opts)
+		set, services, err := s.reflect(ctx, mesh, opts)
 		if err != nil {
 			l.merger.add(mistake.In(err, path...))
 			continue
 		}
-		l.merger.set(set, "the reflection of "+s.Reflect, append(path, "reflect"))
+		l.merger.listed(set, services, "the reflection of "+s.Reflect, append(path, "reflect"))
 	}
 	l.skipped = nil
 	return l.finish(ctx, sources)

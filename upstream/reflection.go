@@ -55,15 +55,15 @@ func headerName(key string) bool {
 	return key != "" && strings.Trim(strings.ToLower(key), "abcdefghijklmnopqrstuvwxyz0123456789-_.") == ""
 }
 
-// reflect asks a server for the descriptors of its services, but for those of reflection and health checks.
-func (s *DescriptorSource) reflect(ctx context.Context, mesh Dialer, opts []grpc.DialOption) (_ *descriptorpb.FileDescriptorSet, err error) {
+// reflect asks a server for its services, but for those for operators, and for their descriptors.
+func (s *DescriptorSource) reflect(ctx context.Context, mesh Dialer, opts []grpc.DialOption) (_ *descriptorpb.FileDescriptorSet, services []string, err error) {
 	timeout := s.Timeout
 	if timeout == 0 {
 		timeout = defaultTimeout
 	}
 	conn, err := dial(Config{Target: s.Reflect, TLS: s.TLS, MaxMessage: defaultMaxMessage}, mesh, opts)
 	if err != nil {
-		return nil, renameTarget(err)
+		return nil, nil, renameTarget(err)
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
@@ -72,13 +72,13 @@ func (s *DescriptorSource) reflect(ctx context.Context, mesh Dialer, opts []grpc
 	stream, err := reflectionpb.NewServerReflectionClient(conn).ServerReflectionInfo(ctx,
 		grpc.ForceCodecV2(encoding.GetCodecV2(grpcproto.Name)), grpc.WaitForReady(true))
 	if err != nil {
-		return nil, s.reflectMistake(err, timeout)
+		return nil, nil, s.reflectMistake(err, timeout)
 	}
 	r := &reflector{stream: stream, files: map[string]*descriptorpb.FileDescriptorProto{}}
-	if err := r.all(); err != nil {
-		return nil, s.reflectMistake(err, timeout)
+	if services, err = r.all(); err != nil {
+		return nil, nil, s.reflectMistake(err, timeout)
 	}
-	return &descriptorpb.FileDescriptorSet{File: r.order}, nil
+	return &descriptorpb.FileDescriptorSet{File: r.order}, services, nil
 }
 
 // renameTarget moves mistakes about an upstream's target to the key that has it here.
@@ -120,11 +120,11 @@ type reflector struct {
 	bytes  int
 }
 
-// all fetches the files of all services and everything that they import.
-func (r *reflector) all() error {
+// all fetches the files of all services and everything that they import, and returns the services.
+func (r *reflector) all() ([]string, error) {
 	services, err := r.services()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, service := range services {
 		if r.declared(service) {
@@ -134,10 +134,10 @@ func (r *reflector) all() error {
 			MessageRequest: &reflectionpb.ServerReflectionRequest_FileContainingSymbol{FileContainingSymbol: service},
 		}, service)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if !r.declared(service) {
-			return fmt.Errorf("the answer about the service %q does not declare it", service)
+			return nil, fmt.Errorf("the answer about the service %q does not declare it", service)
 		}
 	}
 	for i := 0; i < len(r.order); i++ { // grows while files come in
@@ -149,14 +149,14 @@ func (r *reflector) all() error {
 				MessageRequest: &reflectionpb.ServerReflectionRequest_FileByFilename{FileByFilename: dep},
 			}, dep)
 			if err != nil {
-				return fmt.Errorf("%q imports %q: %w", r.order[i].GetName(), dep, err)
+				return nil, fmt.Errorf("%q imports %q: %w", r.order[i].GetName(), dep, err)
 			}
 			if r.files[dep] == nil {
-				return fmt.Errorf("%q imports %q, but the answer about that file does not hold it", r.order[i].GetName(), dep)
+				return nil, fmt.Errorf("%q imports %q, but the answer about that file does not hold it", r.order[i].GetName(), dep)
 			}
 		}
 	}
-	return r.stream.CloseSend()
+	return services, r.stream.CloseSend()
 }
 
 // services lists the services, sorted.
@@ -178,7 +178,7 @@ func (r *reflector) services() ([]string, error) {
 		}
 	}
 	if len(names) == 0 {
-		return nil, errors.New("the server has no services beside reflection and health checks")
+		return nil, errors.New("the server has no services beside reflection and others for operators")
 	}
 	if len(names) > maxReflectedServices {
 		return nil, fmt.Errorf("the server has %d services, more than %d", len(names), maxReflectedServices)
@@ -187,9 +187,15 @@ func (r *reflector) services() ([]string, error) {
 	return slices.Compact(names), nil
 }
 
-// Infrastructure reports whether a service is one that servers offer to their operators: reflection or health checks.
+// Infrastructure reports whether a service is one that servers offer to their operators: reflection, health checks, and
+// what grpc-go's package admin registers (gRFC A38).
 func Infrastructure(service string) bool {
-	return strings.HasPrefix(service, "grpc.reflection.") || strings.HasPrefix(service, "grpc.health.")
+	for _, prefix := range []string{"grpc.reflection.", "grpc.health.", "grpc.channelz.", "envoy.service.status."} {
+		if strings.HasPrefix(service, prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // declared reports whether a file that is known declares the service.

@@ -19,6 +19,7 @@ import (
 	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/types/descriptorpb"
 
 	"github.com/portico-bff/portico/bff/config/mistake"
@@ -101,6 +102,46 @@ func withService(f *descriptorpb.FileDescriptorProto, name string) *descriptorpb
 		OutputType: new("." + f.GetPackage() + "." + f.GetMessageType()[0].GetName()),
 	}}})
 	return f
+}
+
+// A file may declare services that the server does not have: they are not its services, though its file has them. Those
+// for operators are nobody's.
+func TestReflectListed(t *testing.T) {
+	t.Parallel()
+	d := shop(t)
+	const orders, fleet = "shop.orders.v1.OrderService", "shop.fleet.v1.FleetService"
+	file, err := d.Files().FindFileByPath("shop/orders/v1/orders.proto")
+	if err != nil {
+		t.Fatal(err)
+	}
+	more, err := upstream.FromFiles(&descriptorpb.FileDescriptorSet{File: append(filesBefore(d, file.Path()),
+		withService(protodesc.ToFileDescriptorProto(file), "Elsewhere"))}, "more")
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := serveReflection(t, func(s *grpc.Server) {
+		for _, name := range []string{orders, "grpc.channelz.v1.Channelz", "envoy.service.status.v3.ClientStatusDiscoveryService"} {
+			s.RegisterService(&grpc.ServiceDesc{ServiceName: name, HandlerType: (*any)(nil)}, struct{}{})
+		}
+		reflectionpb.RegisterServerReflectionServer(s, reflection.NewServerV1(reflection.ServerOptions{
+			Services: s, DescriptorResolver: more.Files(),
+		}))
+	})
+	got, err := upstream.LoadOnline(t.Context(), reflected(target), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(got.Services(), []string{orders}) || got.Methods("shop.orders.v1.Elsewhere") != nil || got.Methods(fleet) != nil {
+		t.Errorf("got %v", got.Services())
+	}
+	if _, err := got.Files().FindDescriptorByName("shop.orders.v1.Elsewhere"); err != nil {
+		t.Errorf("the file is not whole: %v", err)
+	}
+}
+
+// filesBefore lists all files of d but one.
+func filesBefore(d *upstream.Descriptors, path string) []*descriptorpb.FileDescriptorProto {
+	return slices.DeleteFunc(d.Set().GetFile(), func(f *descriptorpb.FileDescriptorProto) bool { return f.GetName() == path })
 }
 
 // TestReflect asks grpc-go's own reflection service for the demo's services.
