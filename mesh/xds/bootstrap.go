@@ -60,6 +60,20 @@ func (c *bootstrapConfig) watched(v *view) (text []byte, done func(), err error)
 	return text, func() { c.sessions.close(id) }, nil
 }
 
+// used says whether gRPC has taken the configuration of a view that waits.
+func (c *bootstrapConfig) used(v *view) bool {
+	used := false
+	c.sessions.waiting.Range(func(_, value any) bool {
+		if s, ok := value.(*session); ok && s.view == v {
+			s.mu.Lock()
+			used = s.used
+			s.mu.Unlock()
+		}
+		return !used
+	})
+	return used
+}
+
 // wrap returns the configuration with credentials of that session.
 func (c *bootstrapConfig) wrap(session string) ([]byte, error) {
 	types := map[string]string{}
@@ -168,8 +182,9 @@ type sessions struct {
 type session struct {
 	view *view
 
-	mu    sync.Mutex // guards built
+	mu    sync.Mutex // guards what follows
 	built map[string]credentials.Bundle
+	used  bool // gRPC has come for them again, to connect
 }
 
 func (s *sessions) open(v *view) string {
@@ -217,6 +232,7 @@ func (w *watchingCredentials) Build(raw json.RawMessage) (credentials.Bundle, fu
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if known, ok := s.built[w.name]; ok {
+		s.used = true
 		return known, func() {}, nil
 	}
 	for _, c := range config.Credentials {

@@ -66,7 +66,9 @@ identities: [spiffe://shop.test/orders]
 	}
 
 	// The service.
-	server := join("orders").NewServer()
+	orders := join("orders")
+	defer func() { _ = orders.Close() }()
+	server := orders.NewServer()
 	defer server.Stop()
 	at := listen()
 	go func() { _ = server.Serve(at) }()
@@ -104,7 +106,9 @@ identities: [spiffe://shop.test/orders]
 		fmt.Println(err)
 		return
 	}
-	conn, err := plane.NewClient(join("portico"), "xds:///orders")
+	portico := join("portico")
+	defer func() { _ = portico.Close() }()
+	conn, err := plane.NewClient(portico, "xds:///orders")
 	if err != nil {
 		fmt.Println(err)
 		return

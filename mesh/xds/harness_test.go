@@ -429,3 +429,8 @@ func ready(t *testing.T, m *mesh.Mesh, conn *grpc.ClientConn, n int) {
 func canary(ctx context.Context) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, "x-canary", "true")
 }
+
+// echo registers a service that answers with its input.
+func echo(s grpc.ServiceRegistrar) {
+	register(s, func(_ context.Context, text string) (string, error) { return text, nil })
+}

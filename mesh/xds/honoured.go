@@ -22,8 +22,11 @@ envoy.config.listener.v3.Listener
 	api_listener.api_listener.http_filters.is_optional
 	address.socket_address.address
 	address.socket_address.port_value
-	filter_chains
-	default_filter_chain
+	filter_chains.name
+	filter_chains.filter_chain_match
+	filter_chains.filters
+	default_filter_chain.name
+	default_filter_chain.filters
 envoy.config.route.v3.RouteConfiguration
 	name
 	cluster_specifier_plugins
@@ -123,6 +126,8 @@ common_lb_config.healthy_panic_threshold = the Destination's outlierDetection.mi
 common_lb_config.locality_weighted_lb_config = localities are always weighted
 slow_start_config = the Destination's loadBalancer.warmup
 least_request_lb_config = the Destination's loadBalancer
+filter_chains.transport_socket = the server keeps the mesh's mTLS
+default_filter_chain.transport_socket = the server keeps the mesh's mTLS
 sni = servers are known by their SPIFFE ids
 `
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -77,7 +78,7 @@ func (c *ControlPlane) NewClient(m *mesh.Mesh, target string, opts ...grpc.DialO
 		return nil, fmt.Errorf("mesh/xds: target %q: want xds:///service", target)
 	}
 	v := newView(c, target)
-	return m.NewClient(target, append(opts, &source.Source{
+	return m.NewClient(target, append(slices.Clip(opts), &source.Source{
 		Resolver:    &builder{plane: c, view: v},
 		Credentials: clientCredentials,
 		Place:       v.place,
