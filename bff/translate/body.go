@@ -23,7 +23,7 @@ func ReadJSON(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 		return nil, err
 	}
 	if f, err := bodyFormat(r); err != nil || f != jsonFormat {
-		return nil, unsupported("content type", r.Header.Get("Content-Type"))
+		return nil, unsupportedType(r.Header.Get("Content-Type"), jsonType)
 	}
 	return body, nil
 }

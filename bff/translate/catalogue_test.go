@@ -335,7 +335,7 @@ func catalogue() []wanted {
 		badBody("PUT /v1/books/7", "\x0a\x018", invalid, "differs").with("Content-Type", "application/protobuf"),
 		badBody("POST /v1/books", "\x12\x05T", invalid, "malformed").with("Content-Type", "application/protobuf"),
 		badBody("POST /v1/shelves/1/books/2:tag", "x", http.StatusUnsupportedMediaType, "send JSON").with("Content-Type", "application/protobuf"),
-		badBody("POST /v1/books", `title=T`, http.StatusUnsupportedMediaType, "content type").with("Content-Type", "application/x-www-form-urlencoded"),
+		badBody("POST /v1/books", `title=T`, http.StatusUnsupportedMediaType, "expected application/json or application/protobuf").with("Content-Type", "application/x-www-form-urlencoded"),
 		badBody("POST /v1/books", `{}`, http.StatusUnsupportedMediaType, "content type").with("Content-Type", "text/plain"),
 		badBody("POST /v1/books", `{}`, http.StatusUnsupportedMediaType, "content type").with("Content-Type", ";"),
 		badBody("POST /v1/books", `{}`, http.StatusUnsupportedMediaType, "charset").with("Content-Type", "application/json; charset=latin1"),

@@ -37,13 +37,13 @@ func bodyFormat(r *http.Request) (format, error) {
 	}
 	media, params, err := mime.ParseMediaType(contentType)
 	if err != nil {
-		return 0, unsupported("content type", contentType)
+		return 0, unsupportedType(contentType, jsonType+" or "+protoType)
 	}
 	if isProto(media) {
 		return protoFormat, nil
 	}
 	if media != jsonType && (!strings.HasPrefix(media, "application/") || !strings.HasSuffix(media, "+json")) {
-		return 0, unsupported("content type", contentType)
+		return 0, unsupportedType(contentType, jsonType+" or "+protoType)
 	}
 	if charset := params["charset"]; charset != "" && !strings.EqualFold(charset, "utf-8") {
 		return 0, unsupported("charset", charset)

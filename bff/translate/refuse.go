@@ -39,6 +39,12 @@ func unsupported(what, value string) error {
 		fault.WithHTTPStatus(http.StatusUnsupportedMediaType))
 }
 
+// unsupportedType tells what would do: curl, for one, calls every body a form unless told otherwise.
+func unsupportedType(contentType, expected string) error {
+	return fault.New(codes.InvalidArgument, fmt.Sprintf("the content type %q is not supported, expected %s", contentType, expected),
+		fault.WithHTTPStatus(http.StatusUnsupportedMediaType))
+}
+
 func noRoute() error { return fault.New(codes.NotFound, "no such path") }
 
 // wrongMethod answers a request whose path has routes, but none for its method.
