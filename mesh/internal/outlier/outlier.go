@@ -67,6 +67,7 @@ type Pool struct {
 	mu      sync.Mutex // guards what follows, and Host's guarded fields
 	hosts   map[string]*Host
 	ejected int
+	chance  func() float64 // draws from [0, 1)
 }
 
 // Host is one member of a pool. It is safe for concurrent use.
@@ -98,9 +99,17 @@ const (
 // NewPool returns an empty pool. onEject is told of each ejection; it must not
 // call back.
 func NewPool(c Config, onEject func(address string, until time.Time)) *Pool {
-	p := &Pool{hosts: map[string]*Host{}, onEject: onEject}
+	p := &Pool{hosts: map[string]*Host{}, onEject: onEject, chance: rand.Float64}
 	p.config.Store(&c)
 	return p
+}
+
+// Seed makes what the pool leaves to chance that of a source, so that it can be
+// repeated.
+func (p *Pool) Seed(source rand.Source) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.chance = rand.New(source).Float64 //nolint:gosec // spreads load, no secret
 }
 
 // Configure changes the pool's rules from now on.
@@ -301,7 +310,7 @@ func (h *Host) lengthen(now time.Time) {
 	c := h.pool.config.Load()
 	h.times++
 	d := min(c.BaseEjection*time.Duration(h.times), max(c.MaxEjection, c.BaseEjection))
-	d += time.Duration(rand.Float64() * 0.1 * float64(d)) //nolint:gosec // spreads load, no secret
+	d += time.Duration(h.pool.chance() * 0.1 * float64(d))
 	h.until = now.Add(d)
 	h.forget()
 	h.state.Store(ejected)

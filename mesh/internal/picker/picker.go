@@ -107,6 +107,8 @@ type Set struct {
 
 	once sync.Once // makes ring
 	ring []point
+
+	chance *rand.Rand // nil: the runtime's
 }
 
 // tier is the hosts that are equally near.
@@ -158,6 +160,29 @@ func New(members []Member) *Set {
 	}
 	slices.SortFunc(s.tiers, func(a, b *tier) int { return a.level - b.level })
 	return s
+}
+
+// Seed makes the set's choices those of a source, so that they can be repeated. From
+// then on the set is as safe for concurrent use as the source.
+func (s *Set) Seed(source rand.Source) {
+	s.chance = rand.New(source) //nolint:gosec // spreads load, no secret
+	for _, t := range s.tiers {
+		t.next.Store(s.chance.Uint32())
+	}
+}
+
+func (s *Set) intN(n int) int {
+	if s.chance != nil {
+		return s.chance.IntN(n)
+	}
+	return rand.IntN(n) //nolint:gosec // spreads load, no secret
+}
+
+func (s *Set) float() float64 {
+	if s.chance != nil {
+		return s.chance.Float64()
+	}
+	return rand.Float64() //nolint:gosec // spreads load, no secret
 }
 
 // Pick chooses a host. If every host is ejected, it gives one all the same: a
@@ -239,7 +264,7 @@ func (p *picking) cold(host *outlier.Host) bool {
 		return false
 	}
 	age := host.Age(p.request.Now)
-	return age < w.Duration && rand.Float64() >= w.Share(age) //nolint:gosec // spreads load, no secret
+	return age < w.Duration && p.float() >= w.Share(age)
 }
 
 // draw takes the best of so many hosts drawn by chance.
@@ -247,9 +272,9 @@ func (p *picking) draw(t *tier, candidates int) (Choice, bool) {
 	n := len(t.turns)
 	drawn, best := -1, -1 // places in t.turns
 	for range 2 * n {
-		at := rand.IntN(n) //nolint:gosec // spreads load, no secret
+		at := p.intN(n)
 		if drawn >= 0 && n > 1 {
-			at = (drawn + 1 + rand.IntN(n-1)) % n //nolint:gosec // another one
+			at = (drawn + 1 + p.intN(n-1)) % n // another one
 		}
 		host := p.members[t.turns[at]].Host
 		ok, probe := p.try(t.turns[at])

@@ -1,7 +1,5 @@
 package picker
 
-import "math/rand/v2"
-
 // overprovision is how much more than its share a host is taken to bear: Envoy's
 // overprovisioning factor.
 const overprovision = 1.4
@@ -66,7 +64,7 @@ func (p *picking) tier() int {
 			}
 		}
 	}
-	draw := rand.Float64() //nolint:gosec // spreads load, no secret
+	draw := p.float()
 	for i, upTo := range shares {
 		if draw < upTo {
 			return i
