@@ -106,7 +106,10 @@ func (a *answering) log(logger *slog.Logger, x *exchange, r *http.Request, took 
 			attrs = append(attrs, slog.String("blame", f.Blame.String()))
 		}
 	}
-	logger.LogAttrs(ctx, level, "request", attrs...)
+	// The logger would look for the line of code that this comes from, which is always this one.
+	line := slog.NewRecord(a.start.Add(took), level, "request", 0)
+	line.AddAttrs(attrs...)
+	_ = logger.Handler().Handle(ctx, line) // as loggers do
 }
 
 // userAgent is r.UserAgent, without looking for another spelling of the header's name.

@@ -2,15 +2,12 @@
 // of them is a good part of what the request costs; here many lines share one.
 //
 // Start with [New] and [Buffer.Handler]. Lines leave in their order, at the latest [Delay] after they came; those from
-// [slog.LevelWarn] on leave at once, with all before them. What a process has not written when it is killed is lost:
+// [log/slog.LevelWarn] on leave at once, with all before them. What a process has not written when it is killed is lost:
 // [Buffer.Close] it before the end.
 package logbuf
 
 import (
-	"context"
-	"errors"
 	"io"
-	"log/slog"
 	"sync"
 	"time"
 )
@@ -40,11 +37,6 @@ type Buffer struct {
 // New makes a Buffer that writes to out.
 func New(out io.Writer) *Buffer {
 	return &Buffer{out: out, waiting: make([]byte, 0, size), spare: make([]byte, 0, size)}
-}
-
-// Handler makes a handler that writes JSON lines into the buffer.
-func (b *Buffer) Handler(o *slog.HandlerOptions) slog.Handler {
-	return &handler{Handler: slog.NewJSONHandler(b, o), buffer: b}
 }
 
 // Write takes one line, or several. Its error is that of writing those before them, if there was no room left; they are
@@ -105,29 +97,4 @@ func (b *Buffer) Close() error {
 	b.closed = true
 	b.mu.Unlock()
 	return b.Flush()
-}
-
-// handler flushes after lines that somebody may wait for.
-type handler struct {
-	slog.Handler
-	buffer *Buffer
-}
-
-// Handle writes a line.
-func (h *handler) Handle(ctx context.Context, r slog.Record) error {
-	err := h.Handler.Handle(ctx, r)
-	if r.Level >= slog.LevelWarn {
-		err = errors.Join(err, h.buffer.Flush())
-	}
-	return err
-}
-
-// WithAttrs returns a handler that adds attributes.
-func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &handler{Handler: h.Handler.WithAttrs(attrs), buffer: h.buffer}
-}
-
-// WithGroup returns a handler that puts attributes into a group.
-func (h *handler) WithGroup(name string) slog.Handler {
-	return &handler{Handler: h.Handler.WithGroup(name), buffer: h.buffer}
 }
