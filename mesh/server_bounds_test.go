@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,6 +31,14 @@ import (
 type rawClient struct {
 	net.Conn
 	*xhttp2.Framer
+	writing sync.Mutex // held for a ping
+}
+
+// ping sends a ping, or answers one. It may be called from several goroutines.
+func (c *rawClient) ping(answer bool, data [8]byte) error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	return c.WritePing(answer, data)
 }
 
 // dialRaw connects with the identity of a workload and says hello.
@@ -114,7 +123,7 @@ func TestKeepaliveEnforcement(t *testing.T) {
 						case <-stop:
 							return
 						case <-time.After(test.every):
-							if client.WritePing(false, [8]byte{1}) != nil {
+							if client.ping(false, [8]byte{1}) != nil {
 								return
 							}
 						}
@@ -144,7 +153,7 @@ func (c *rawClient) goAwayAnswering() (xhttp2.ErrCode, string, error) {
 			return f.ErrCode, string(f.DebugData()), nil
 		case *xhttp2.PingFrame:
 			if !f.IsAck() {
-				_ = c.WritePing(true, f.Data)
+				_ = c.ping(true, f.Data)
 			}
 		}
 	}
