@@ -4,7 +4,9 @@
 package scenario
 
 import (
+	"cmp"
 	"context"
+	"slices"
 
 	"github.com/portico-bff/portico/test/chaos/figure"
 	"github.com/portico-bff/portico/test/chaos/lab"
@@ -46,6 +48,13 @@ const (
 	patient   = "- {timeout: 5s, retries: {attempts: 3, perTryTimeout: 250ms}}"
 	impatient = "- {timeout: 5s, retries: {attempts: 0}}"
 )
+
+// rounds is how often what hangs on time alone is measured. Of the rounds the one in the
+// middle counts, so that a machine that stalls for a moment does not.
+const rounds = 3
+
+// middle is the median of an odd number of values.
+func middle[T cmp.Ordered](values []T) T { return slices.Sorted(slices.Values(values))[len(values)/2] }
 
 // total is what servers have seen together.
 func total(ctx context.Context, servers []*lab.Process) (calls int64, err error) {
