@@ -10,12 +10,11 @@ import (
 	"testing"
 	"time"
 
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
-
-	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
 	"github.com/portico-bff/portico/mesh/xds"
 )
@@ -34,7 +33,7 @@ func TestEndpointsAndUpdates(t *testing.T) {
 	for _, a := range []string{"10.0.0.1:7000", "10.0.0.2:7000", "10.0.0.3:7000"} {
 		f.serve(t, a, nil)
 	}
-	c.send(t, service("orders", "10.0.0.1:7000", "10.0.0.2:7000")...)
+	c.send(t, service("10.0.0.1:7000", "10.0.0.2:7000")...)
 	m := f.join(t, "portico", destination+`---
 kind: Route
 hosts: [orders]
@@ -54,7 +53,7 @@ http:
 	for range 4 {
 		work.Go(func() {
 			for ctx.Err() == nil {
-				if err := call(t.Context(), conn); err != nil {
+				if err := call(context.WithoutCancel(ctx), conn); err != nil {
 					failed.Add(1)
 					t.Errorf("during the update: %v", err)
 				}
@@ -62,9 +61,9 @@ http:
 		})
 	}
 	for range 10 {
-		c.send(t, service("orders", "10.0.0.2:7000", "10.0.0.3:7000")...)
+		c.send(t, service("10.0.0.2:7000", "10.0.0.3:7000")...)
 		time.Sleep(20 * time.Millisecond)
-		c.send(t, service("orders", "10.0.0.1:7000", "10.0.0.3:7000")...)
+		c.send(t, service("10.0.0.1:7000", "10.0.0.3:7000")...)
 		time.Sleep(20 * time.Millisecond)
 	}
 	stop()
@@ -79,8 +78,10 @@ http:
 	})
 }
 
+const first, second = "10.0.0.1:7000", "10.0.0.2:7000"
+
 // share calls n times and returns the part that the first of two servers had.
-func (f *fleet) share(t *testing.T, call func(int), n int, first, second string) float64 {
+func (f *fleet) share(t *testing.T, call func(int), n int) float64 {
 	t.Helper()
 	f.reset()
 	call(n)
@@ -101,26 +102,25 @@ func near(share, p float64, n int) bool {
 func TestWeights(t *testing.T) {
 	t.Parallel()
 	f, c := newFleet(t), newControl(t)
-	const first, second = "10.0.0.1:7000", "10.0.0.2:7000"
 	f.serve(t, first, nil)
 	f.serve(t, second, nil)
 	m := f.join(t, "portico", destination)
 	conn := f.connect(t, c.plane(t), m)
 	const calls = 2000
 	split := func(a, b uint32) {
-		c.send(t, listenerOf("orders"), routesTo("orders", map[string]uint32{"v1": a, "v2": b}),
+		c.send(t, listener(), routesTo(map[string]uint32{"v1": a, "v2": b}),
 			clusterOf("v1"), clusterOf("v2"),
 			assign("v1", endpoint{address: first}), assign("v2", endpoint{address: second}))
 	}
 	split(90, 10)
 	ready(t, m, conn, 2)
 	all := func(n int) { must(t, conn, n) }
-	if got := f.share(t, all, calls, first, second); !near(got, 0.9, calls) {
+	if got := f.share(t, all, calls); !near(got, 0.9, calls) {
 		t.Errorf("90/10 was %.3f", got)
 	}
 	split(30, 70)
-	eventually(t, "30/70", func() bool { return near(f.share(t, all, 200, first, second), 0.3, 200) })
-	if got := f.share(t, all, calls, first, second); !near(got, 0.3, calls) {
+	eventually(t, "30/70", func() bool { return near(f.share(t, all, 200), 0.3, 200) })
+	if got := f.share(t, all, calls); !near(got, 0.3, calls) {
 		t.Errorf("30/70 was %.3f", got)
 	}
 
@@ -138,9 +138,9 @@ func TestWeights(t *testing.T) {
 		}(), 0.25},
 		{"priorities", assign("orders", endpoint{address: first, priority: 1}, endpoint{address: second}), 0},
 	} {
-		c.send(t, listenerOf("orders"), routesTo("orders", map[string]uint32{"orders": 1}), clusterOf("orders"), test.assignment)
-		eventually(t, test.name, func() bool { return near(f.share(t, all, 200, first, second), test.want, 200) })
-		if got := f.share(t, all, calls, first, second); !near(got, test.want, calls) {
+		c.send(t, listener(), routesTo(map[string]uint32{"orders": 1}), clusterOf("orders"), test.assignment)
+		eventually(t, test.name, func() bool { return near(f.share(t, all, 200), test.want, 200) })
+		if got := f.share(t, all, calls); !near(got, test.want, calls) {
 			t.Errorf("%s: %.3f of the calls went to the first, want %.3f", test.name, got, test.want)
 		}
 	}
@@ -152,13 +152,13 @@ func TestControlPlaneDown(t *testing.T) {
 	f, c := newFleet(t), newControl(t)
 	f.serve(t, "10.0.0.1:7000", nil)
 	f.serve(t, "10.0.0.2:7000", nil)
-	c.send(t, service("orders", "10.0.0.1:7000")...)
+	c.send(t, service("10.0.0.1:7000")...)
 	m := f.join(t, "portico", destination)
 	conn := f.connect(t, c.plane(t), m)
 	ready(t, m, conn, 1)
 	c.kill()
 	must(t, conn, 500)
-	c.send(t, service("orders", "10.0.0.2:7000")...)
+	c.send(t, service("10.0.0.2:7000")...)
 	must(t, conn, 500)
 	if n := f.count("10.0.0.2:7000"); n != 0 {
 		t.Errorf("%d calls by an update that nobody can have heard of", n)
@@ -175,7 +175,7 @@ func TestRetriesInOnePlace(t *testing.T) {
 	t.Parallel()
 	f, c := newFleet(t), newControl(t)
 	f.serve(t, "10.0.0.1:7000", func() error { return status.Error(codes.Unavailable, "down") })
-	resources := service("orders", "10.0.0.1:7000")
+	resources := service("10.0.0.1:7000")
 	routes, _ := resources[1].(*routev3.RouteConfiguration)
 	routes.VirtualHosts[0].Routes[0].GetRoute().RetryPolicy = &routev3.RetryPolicy{
 		RetryOn: "unavailable", NumRetries: wrapperspb.UInt32(4),
@@ -216,7 +216,7 @@ func TestEjection(t *testing.T) {
 			return nil
 		})
 	}
-	c.send(t, service("orders", addresses...)...)
+	c.send(t, service(addresses...)...)
 	m := f.join(t, "portico", destination)
 	conn := f.connect(t, c.plane(t), m)
 	ready(t, m, conn, 3)
@@ -230,7 +230,7 @@ func TestEjection(t *testing.T) {
 		}
 	}
 	// An endpoint keeps its record over an update that it survives.
-	c.send(t, service("orders", addresses[:2]...)...)
+	c.send(t, service(addresses[:2]...)...)
 	ready(t, m, conn, 2)
 	must(t, conn, 100)
 	if n := f.count(addresses[1]); n != 5 {
@@ -243,7 +243,7 @@ func TestEgress(t *testing.T) {
 	t.Parallel()
 	f, c := newFleet(t), newControl(t)
 	f.serve(t, "10.0.0.1:7000", nil)
-	c.send(t, service("orders", "10.0.0.1:7000")...)
+	c.send(t, service("10.0.0.1:7000")...)
 	m := f.join(t, "portico", destination+`---
 kind: Egress
 name: portico
@@ -263,7 +263,7 @@ hosts: [{host: payments}]
 func TestUnknownService(t *testing.T) {
 	t.Parallel()
 	f, c := newFleet(t), newControl(t)
-	c.send(t, listenerOf("orders"))
+	c.send(t, listener())
 	conn := f.connect(t, c.plane(t), f.join(t, "portico", destination))
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()

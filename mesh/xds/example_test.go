@@ -77,8 +77,8 @@ identities: [spiffe://shop.test/orders]
 	cluster := clusterOf("orders")
 	cluster.OutlierDetection = &clusterv3.OutlierDetection{Consecutive_5Xx: wrapperspb.UInt32(5)}
 	snapshot, err := cachev3.NewSnapshot("1", map[resourcev3.Type][]types.Resource{
-		resourcev3.ListenerType: {listenerOf("orders")},
-		resourcev3.RouteType:    {routesTo("orders", map[string]uint32{"orders": 1})},
+		resourcev3.ListenerType: {listener()},
+		resourcev3.RouteType:    {routesTo(map[string]uint32{"orders": 1})},
 		resourcev3.ClusterType:  {cluster},
 		resourcev3.EndpointType: {assign("orders", endpoint{address: at.Addr().String()})},
 	})

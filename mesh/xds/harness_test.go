@@ -42,6 +42,8 @@ const (
 	echoMethod = "/mesh.test.Echo/Echo"
 	orders     = "spiffe://shop.test/orders"
 	target     = "xds:///orders"
+
+	serviceName = "orders"
 )
 
 // control is a control plane in this process.
@@ -136,11 +138,11 @@ func (c *control) send(t *testing.T, resources ...types.Resource) {
 	}
 }
 
-// pack packs what can be packed.
+// pack packs a message: one that cannot be packed is nil, which no peer takes.
 func pack(m proto.Message) *anypb.Any {
 	packed, err := anypb.New(m)
 	if err != nil {
-		panic(err)
+		return nil
 	}
 	return packed
 }
@@ -150,24 +152,24 @@ func ads() *corev3.ConfigSource {
 	return &corev3.ConfigSource{ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}}}
 }
 
-// listenerOf is the listener of a service, whose routes have its name.
-func listenerOf(service string) *listenerv3.Listener {
-	return &listenerv3.Listener{Name: service, ApiListener: &listenerv3.ApiListener{ApiListener: pack(&hcmv3.HttpConnectionManager{
-		RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{RouteConfigName: service, ConfigSource: ads()}},
+// listener is the orders service's; its routes have the same name.
+func listener() *listenerv3.Listener {
+	return &listenerv3.Listener{Name: serviceName, ApiListener: &listenerv3.ApiListener{ApiListener: pack(&hcmv3.HttpConnectionManager{
+		RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{RouteConfigName: serviceName, ConfigSource: ads()}},
 		HttpFilters: []*hcmv3.HttpFilter{{
 			Name: "router", ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(&routerv3.Router{})},
 		}},
 	})}}
 }
 
-// routesTo sends a service's calls to clusters, by their weights.
-func routesTo(service string, weights map[string]uint32) *routev3.RouteConfiguration {
+// routesTo sends the service's calls to clusters, by their weights.
+func routesTo(weights map[string]uint32) *routev3.RouteConfiguration {
 	var clusters []*routev3.WeightedCluster_ClusterWeight
 	for name, weight := range weights {
 		clusters = append(clusters, &routev3.WeightedCluster_ClusterWeight{Name: name, Weight: wrapperspb.UInt32(weight)})
 	}
-	return &routev3.RouteConfiguration{Name: service, VirtualHosts: []*routev3.VirtualHost{{
-		Name: service, Domains: []string{service},
+	return &routev3.RouteConfiguration{Name: serviceName, VirtualHosts: []*routev3.VirtualHost{{
+		Name: serviceName, Domains: []string{serviceName},
 		Routes: []*routev3.Route{{
 			Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
 			Action: &routev3.Route_Route{Route: &routev3.RouteAction{
@@ -212,7 +214,7 @@ func assign(cluster string, list ...endpoint) *endpointv3.ClusterLoadAssignment 
 		number, _ := strconv.Atoi(port)
 		lb := &endpointv3.LbEndpoint{HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{
 			Address: &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
-				Address: host, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: uint32(number)}, //nolint:gosec // a port
+				Address: host, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: uint32(number)},
 			}}},
 		}}}
 		if e.weight > 0 {
@@ -223,13 +225,13 @@ func assign(cluster string, list ...endpoint) *endpointv3.ClusterLoadAssignment 
 	return a
 }
 
-// service is all resources of a service with one cluster of its name.
-func service(name string, addresses ...string) []types.Resource {
+// service is all resources of the orders service, with one cluster.
+func service(addresses ...string) []types.Resource {
 	list := make([]endpoint, len(addresses))
 	for i, a := range addresses {
 		list[i].address = a
 	}
-	return []types.Resource{listenerOf(name), routesTo(name, map[string]uint32{name: 1}), clusterOf(name), assign(name, list...)}
+	return []types.Resource{listener(), routesTo(map[string]uint32{serviceName: 1}), clusterOf(serviceName), assign(serviceName, list...)}
 }
 
 // fleet is servers in memory, by address, that count their calls.
@@ -346,9 +348,9 @@ func (f *fleet) reset() {
 }
 
 // connect makes a client of the orders service.
-func (f *fleet) connect(t *testing.T, plane *xds.ControlPlane, m *mesh.Mesh, opts ...grpc.DialOption) *grpc.ClientConn {
+func (f *fleet) connect(t *testing.T, plane *xds.ControlPlane, m *mesh.Mesh) *grpc.ClientConn {
 	t.Helper()
-	conn, err := plane.NewClient(m, target, append(opts, grpc.WithContextDialer(f.dial))...)
+	conn, err := plane.NewClient(m, target, grpc.WithContextDialer(f.dial))
 	if err != nil {
 		t.Fatal(err)
 	}

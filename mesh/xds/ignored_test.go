@@ -1,6 +1,7 @@
 package xds_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -26,9 +27,9 @@ import (
 
 // wishes is a service with most of what proxies have and gRPC has not.
 func wishes() []types.Resource {
-	resources := service("orders", "10.0.0.1:7000", "10.0.0.2:7000")
-	listener := listenerOf("orders")
-	listener.ApiListener.ApiListener = pack(&hcmv3.HttpConnectionManager{
+	resources := service("10.0.0.1:7000", "10.0.0.2:7000")
+	inner := listener()
+	inner.ApiListener.ApiListener = pack(&hcmv3.HttpConnectionManager{
 		StatPrefix:        "orders",
 		StreamIdleTimeout: durationpb.New(time.Minute),
 		RouteSpecifier:    &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{RouteConfigName: "orders", ConfigSource: ads()}},
@@ -37,7 +38,7 @@ func wishes() []types.Resource {
 			{Name: "router", ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(&routerv3.Router{})}},
 		},
 	})
-	resources[0] = listener
+	resources[0] = inner
 
 	routes, _ := resources[1].(*routev3.RouteConfiguration)
 	action := routes.GetVirtualHosts()[0].GetRoutes()[0].GetRoute()
@@ -109,9 +110,9 @@ func TestIgnored(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	text := ""
+	var lines strings.Builder
 	for _, field := range all {
-		text += field.String() + "\n"
+		fmt.Fprintln(&lines, field)
 		if field.Target != target || field.Resource != "orders" {
 			t.Errorf("%+v", field)
 		}
@@ -123,8 +124,8 @@ func TestIgnored(t *testing.T) {
 		`endpoint.health_check_config = {port_value:8080} (and 1 more)`,
 		`endpoints[] = locality north/a: without a load_balancing_weight, a locality gets no requests`,
 	} {
-		if !strings.Contains(text, line) {
-			t.Errorf("%s\n does not say\n%s", text, line)
+		if !strings.Contains(lines.String(), line) {
+			t.Errorf("%s\n does not say\n%s", &lines, line)
 		}
 	}
 	// The mesh's Explain has them, too.
@@ -134,7 +135,7 @@ func TestIgnored(t *testing.T) {
 	}
 
 	// What the control plane takes back is forgotten, and so is what a closed client had.
-	c.send(t, service("orders", "10.0.0.1:7000")...)
+	c.send(t, service("10.0.0.1:7000")...)
 	eventually(t, "nothing ignored", func() bool { return len(plane.Ignored()) == 0 })
 	c.send(t, wishes()...)
 	eventually(t, "the same again", func() bool { return len(plane.Ignored()) == len(want) })
@@ -151,7 +152,7 @@ func TestBalancerOfTheControlPlane(t *testing.T) {
 	t.Parallel()
 	f, c := newFleet(t), newControl(t)
 	f.serve(t, "10.0.0.1:7000", nil)
-	resources := service("orders", "10.0.0.1:7000")
+	resources := service("10.0.0.1:7000")
 	cluster, _ := resources[2].(*clusterv3.Cluster)
 	balance := func(name string, config *structpb.Struct) {
 		cluster.LoadBalancingPolicy = &clusterv3.LoadBalancingPolicy{Policies: []*clusterv3.LoadBalancingPolicy_Policy{{
@@ -184,7 +185,7 @@ func TestRefused(t *testing.T) {
 	t.Parallel()
 	f, c := newFleet(t), newControl(t)
 	f.serve(t, "10.0.0.1:7000", nil)
-	good := service("orders", "10.0.0.1:7000")
+	good := service("10.0.0.1:7000")
 	c.send(t, good...)
 	plane := c.plane(t)
 	conn := f.connect(t, plane, f.join(t, "portico", destination))

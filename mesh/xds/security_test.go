@@ -20,7 +20,7 @@ func TestPinnedWithoutTLSOfTheControlPlane(t *testing.T) {
 	t.Parallel()
 	f, c := newFleet(t), newControl(t)
 	f.serveAs(t, "payments", "10.0.0.1:7000", nil)
-	c.send(t, service("orders", "10.0.0.1:7000")...)
+	c.send(t, service("10.0.0.1:7000")...)
 	conn := f.connect(t, c.plane(t), f.join(t, "portico", destination))
 	if err := call(t.Context(), conn); status.Code(err) != codes.Unavailable {
 		t.Errorf("call to an impostor: %v", err)
@@ -56,7 +56,7 @@ func TestTLSOfTheControlPlane(t *testing.T) {
 	}
 	provider := &tlsv3.CertificateProviderPluginInstance{InstanceName: "files"}
 	secured := func(address string) {
-		resources := service("orders", address)
+		resources := service(address)
 		cluster, _ := resources[2].(*clusterv3.Cluster)
 		cluster.TransportSocket = &corev3.TransportSocket{
 			Name: "envoy.transport_sockets.tls",

@@ -36,7 +36,7 @@ func inbound(at net.Addr, denied bool) *listenerv3.Listener {
 	return &listenerv3.Listener{
 		Name: "inbound/" + at.String(),
 		Address: &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
-			Address: host, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: uint32(number)}, //nolint:gosec // a port
+			Address: host, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: uint32(number)},
 		}}},
 		ListenerFiltersTimeout: durationpb.New(time.Second),
 		DefaultFilterChain: &listenerv3.FilterChain{Name: "all", Filters: []*listenerv3.Filter{{

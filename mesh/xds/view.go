@@ -2,6 +2,7 @@ package xds
 
 import (
 	"context"
+	"maps"
 	"net"
 	"slices"
 	"strconv"
@@ -177,21 +178,21 @@ func (v *view) response(text []byte) []byte {
 }
 
 // unwrap returns a resource out of the message that it may be wrapped in.
-func unwrap(any *anypb.Any) (inner *anypb.Any, wrapper *discoveryv3.Resource) {
-	if any.GetTypeUrl() != wrapperType {
-		return any, nil
+func unwrap(packed *anypb.Any) (inner *anypb.Any, wrapper *discoveryv3.Resource) {
+	if packed.GetTypeUrl() != wrapperType {
+		return packed, nil
 	}
 	var r discoveryv3.Resource
-	if err := proto.Unmarshal(any.GetValue(), &r); err != nil || r.GetResource() == nil {
-		return any, nil
+	if err := proto.Unmarshal(packed.GetValue(), &r); err != nil || r.GetResource() == nil {
+		return packed, nil
 	}
 	return r.GetResource(), &r
 }
 
 // note takes down what is to be known of a resource. It returns what to send on in
 // its stead, nil to leave it as it is. The lock is held.
-func (v *view) note(any *anypb.Any) (name string, instead proto.Message) {
-	message, err := any.UnmarshalNew()
+func (v *view) note(packed *anypb.Any) (name string, instead proto.Message) {
+	message, err := packed.UnmarshalNew()
 	if err != nil {
 		return "", nil
 	}
@@ -208,7 +209,7 @@ func (v *view) note(any *anypb.Any) (name string, instead proto.Message) {
 	if cluster, ours := withBalancer(message); ours {
 		instead = cluster
 	}
-	kind := kindOf(any.GetTypeUrl())
+	kind := kindOf(packed.GetTypeUrl())
 	for i := range fields {
 		fields[i].Kind, fields[i].Resource = kind, name
 	}
@@ -256,9 +257,7 @@ func zoneOf(l *corev3.Locality) string {
 func (v *view) publish() {
 	all := map[string]source.Place{}
 	for _, places := range v.places {
-		for address, place := range places {
-			all[address] = place
-		}
+		maps.Copy(all, places)
 	}
 	v.byAddress.Store(&all)
 }

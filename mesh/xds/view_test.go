@@ -25,7 +25,7 @@ func TestZonesAndLabels(t *testing.T) {
 	const near, far = "10.0.0.1:7000", "10.0.0.2:7000"
 	f.serve(t, near, nil)
 	f.serve(t, far, nil)
-	resources := service("orders")
+	resources := service()
 	cluster, _ := resources[2].(*clusterv3.Cluster)
 	cluster.LoadBalancingPolicy = &clusterv3.LoadBalancingPolicy{Policies: []*clusterv3.LoadBalancingPolicy_Policy{{
 		TypedExtensionConfig: &corev3.TypedExtensionConfig{Name: "portico", TypedConfig: pack(typed(&structpb.Struct{}))},
