@@ -442,6 +442,23 @@
 //
 // [Mesh.Handler] gives counts and endpoints as JSON.
 //
+// # Other languages
+//
+// A gRPC peer in any language is of the mesh if it has the files of an identity
+// ([FileOptions] has their names; cert-manager and csi-driver-spiffe write them, and
+// [DevCA.WriteFiles] in development) and does what follows. test/interop/grpcjs does it
+// in 90 lines of JavaScript, with grpc-js and nothing else, and is tested both ways.
+//
+//   - It shows tls.crt with tls.key, as server and as client, and trusts ca.crt alone,
+//     with TLS 1.3. (grpc-js: one FileWatcherCertificateProvider for both.)
+//   - It reads the files again while it runs: they change at half a certificate's life.
+//   - As a client it checks that the one URI in the server's certificate is the SPIFFE id
+//     that it expects, in place of a name (checkServerIdentity), and lets GOAWAY move it
+//     to a new connection.
+//   - As a server it requires a client's certificate, decides by the URI in it who may
+//     call what, and ends connections before certificates end: a greatest age of a third
+//     of a certificate's life (grpc.max_connection_age_ms).
+//
 // # What it costs
 //
 // Beyond gRPC, with a route, a deadline, the budget, authorization and the expiry
