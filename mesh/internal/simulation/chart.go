@@ -32,7 +32,7 @@ func (c *Chart) SVG() []byte {
 	x, y := c.axes()
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12">`+"\n", width, height+legendLine*len(c.Curves))
 	fmt.Fprintf(&b, `<rect width="100%%" height="100%%" fill="#fff"/>`+"\n")
-	fmt.Fprintf(&b, `<text x="%d" y="24" font-size="15">%s</text>`+"\n", left, html.EscapeString(c.Title))
+	fmt.Fprintf(&b, `<text x="%d" y="24" font-size="14">%s</text>`+"\n", left, html.EscapeString(c.Title))
 	fmt.Fprintf(&b, `<text x="%d" y="48" fill="#555">%s</text>`+"\n", left, html.EscapeString(c.Y))
 	fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="end" fill="#555">%s</text>`+"\n", width-right, height-8, html.EscapeString(c.X))
 	for _, tick := range y.ticks() {

@@ -33,14 +33,23 @@ func ejects() outlier.Config {
 }
 
 // Spread balances requests over endpoints that are busy for 60 % of the time, of which
-// one in twenty takes ten times as long, and compares how long requests take.
+// one in twenty takes ten times as long, and compares how long requests take. A client
+// knows what it has seen itself, so the last way makes do with a tenth of the clients,
+// each ten times as busy.
 func Spread(size Size) []Curve {
 	const every, slow = 20, 10.0
 	var curves []Curve
-	for _, a := range []picker.Algorithm{picker.Random, picker.RoundRobin, picker.LeastRequest, picker.PeakEWMA} {
+	for _, way := range []struct {
+		algorithm picker.Algorithm
+		part      int
+	}{{picker.Random, 1}, {picker.RoundRobin, 1}, {picker.LeastRequest, 1}, {picker.PeakEWMA, 1}, {picker.PeakEWMA, 10}} {
+		name := way.algorithm.String()
+		if way.part > 1 {
+			name += " with a tenth of the clients"
+		}
 		w := world{
-			Size: size, Rate: 60, Service: 10 * time.Millisecond, Timeout: 2 * time.Second, Length: 20 * time.Second,
-			Balance: picker.Config{Algorithm: a}, Outlier: neverEject(),
+			Size: Size{Clients: max(zones, size.Clients/way.part), Endpoints: size.Endpoints}, Rate: 60, Service: 10 * time.Millisecond, Timeout: 2 * time.Second, Length: 20 * time.Second,
+			Balance: picker.Config{Algorithm: way.algorithm}, Outlier: neverEject(),
 			Fate: func(endpoint int, _ time.Duration) (float64, bool) {
 				if endpoint%every == 0 {
 					return slow, false
@@ -50,7 +59,7 @@ func Spread(size Size) []Curve {
 		}
 		o := w.run()
 		total := o.total()
-		c := Curve{Name: a.String(), Figures: map[string]float64{
+		c := Curve{Name: name, Figures: map[string]float64{
 			"p50 ms": o.percentile(50), "p95 ms": o.percentile(95), "p99 ms": o.percentile(99),
 			"failed %": 100 * float64(total.Failed) / float64(total.Requests),
 			"slow %":   o.share(func(endpoint int) bool { return endpoint%every == 0 }),
@@ -211,9 +220,10 @@ func (o *outcome) between(from, to time.Duration) Counts {
 	return sum
 }
 
-// plot is something of each interval, but for the last, which has not ended.
+// plot is something of each interval, but for the last, whose requests have not ended.
 func (o *outcome) plot(value func(Counts) float64) []Point {
-	points := make([]Point, len(o.intervals)-1)
+	const unfinished = int(time.Second / Interval)
+	points := make([]Point, len(o.intervals)-1-unfinished)
 	for i := range points {
 		points[i] = Point{X: (time.Duration(i) * Interval).Seconds(), Y: value(o.intervals[i])}
 	}

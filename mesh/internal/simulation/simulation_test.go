@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"testing"
 
 	"github.com/portico-bff/portico/mesh/internal/simulation"
@@ -52,6 +51,9 @@ func TestSpread(t *testing.T) {
 	}
 	if share := of("LEAST_REQUEST", "slow %"); share > 2.5 {
 		t.Errorf("LEAST_REQUEST gives them %.1f%%", share)
+	}
+	if more, share := of("PEAK_EWMA", "slow %"), of("PEAK_EWMA with a tenth of the clients", "slow %"); share >= more {
+		t.Errorf("fewer clients give them %.2f%%, and more %.2f%%", share, more)
 	}
 	if share, failed := of("PEAK_EWMA", "slow %"), of("PEAK_EWMA", "failed %"); share == 0 || share > of("LEAST_REQUEST", "slow %") || failed > 0.5 {
 		t.Errorf("PEAK_EWMA gives them %.1f%%, and %.1f%% fail", share, failed)
@@ -129,24 +131,26 @@ func charts(size simulation.Size) map[string]simulation.Chart {
 			Curves: simulation.Spread(size),
 		},
 		"storm.svg": {
-			Title: title("All endpoints are four times slower from 5 s to 8 s"), X: "s", Y: "requests that succeed, %",
+			Title: title("All are four times slower from 5 s to 8 s"), X: "s", Y: "requests that succeed, %",
 			Curves: simulation.Storm(size),
 		},
 		"cascade.svg": {
-			Title: fmt.Sprintf("All endpoints fail from 2 s to 10 s (%d clients, %d endpoints, 3 zones)", size.Clients/5, size.Endpoints), X: "s", Y: "requests that succeed, %",
+			Title: fmt.Sprintf("All fail from 2 s to 10 s (%d clients, %d endpoints, 3 zones)", size.Clients/5, size.Endpoints), X: "s", Y: "requests that succeed, %",
 			Curves: simulation.Cascade(size),
 		},
 		"reconnect.svg": {
-			Title: title("A service is away for 30 s"), X: "s", Y: "attempts to connect in a tenth of a second", Log: true,
+			Title: fmt.Sprintf("A service is away for 30 s (%d clients)", size.Clients), X: "s", Y: "attempts to connect in a tenth of a second (1: or none)", Log: true,
 			Curves: positive(simulation.Reconnect(size)),
 		},
 	}
 }
 
-// positive leaves out what a logarithm cannot show.
+// positive shows none as one: a logarithm cannot.
 func positive(curves []simulation.Curve) []simulation.Curve {
-	for i := range curves {
-		curves[i].Points = slices.DeleteFunc(curves[i].Points, func(p simulation.Point) bool { return p.Y <= 0 })
+	for _, c := range curves {
+		for i := range c.Points {
+			c.Points[i].Y = max(1, c.Points[i].Y)
+		}
 	}
 	return curves
 }
