@@ -60,7 +60,10 @@ func (s *render) direct(b []byte, n int, p *program, at, end, depth int) ([]byte
 		tag := uint64(msg[at])
 		at++
 		if tag >= 0x80 {
-			if tag, at = longTag(msg, tag, at, end); at < 0 {
+			if at < end && msg[at] < 0x80 {
+				tag = tag - 0x80 + uint64(msg[at])<<7
+				at++
+			} else if tag, at = longTag(msg, at-1, end); at < 0 {
 				return b, -1
 			}
 		}

@@ -64,7 +64,10 @@ func (s *render) locate(d *direct, members, at, end int) int {
 		tag := uint64(msg[at])
 		at++
 		if tag >= 0x80 {
-			if tag, at = longTag(msg, tag, at, end); at < 0 {
+			if at < end && msg[at] < 0x80 {
+				tag = tag - 0x80 + uint64(msg[at])<<7
+				at++
+			} else if tag, at = longTag(msg, at-1, end); at < 0 {
 				return -1
 			}
 		}

@@ -72,13 +72,9 @@ func content(msg []byte, at, end int) (start, stop int) {
 	return at, at + int(size)
 }
 
-// longTag reads the rest of a tag after its first byte, and returns what follows it; a negative position if it is
-// malformed.
-func longTag(msg []byte, first uint64, at, end int) (uint64, int) {
-	if at < end && msg[at] < 0x80 {
-		return first - 0x80 + uint64(msg[at])<<7, at + 1
-	}
-	tag, at := varint(msg, at-1, end)
+// longTag reads a tag, and returns what follows it; a negative position if it is malformed.
+func longTag(msg []byte, at, end int) (uint64, int) {
+	tag, at := varint(msg, at, end)
 	if tag > math.MaxUint32 {
 		return 0, -1
 	}
