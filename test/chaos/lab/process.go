@@ -176,6 +176,12 @@ func (p *Process) Ask(ctx context.Context, call node.Call) (node.Answer, error) 
 	return ask[node.Answer](ctx, p, "Ask", call)
 }
 
+// Publish is [node.Plane.Publish].
+func (p *Process) Publish(ctx context.Context, service string, addresses ...string) error {
+	_, err := ask[node.None](ctx, p, "Publish", node.Publication{Service: service, Addresses: addresses})
+	return err
+}
+
 // Begin is [node.Node.Begin].
 func (p *Process) Begin(ctx context.Context, load node.Load) error {
 	_, err := ask[node.None](ctx, p, "Begin", load)

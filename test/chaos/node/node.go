@@ -29,6 +29,7 @@ import (
 	"google.golang.org/grpc/reflection"
 
 	"github.com/portico-bff/portico/mesh"
+	"github.com/portico-bff/portico/mesh/xds"
 )
 
 // Variable is the environment variable with a node's Config, in JSON.
@@ -59,8 +60,13 @@ type Config struct {
 	Target string
 	// Endpoints is the file where targets "mesh:///..." are looked up.
 	Endpoints string
+	// Bootstrap is the xDS bootstrap configuration, for targets "xds:///...".
+	Bootstrap string
 	// Zone is where the node is.
 	Zone string
+
+	// Plane makes the node an xDS control plane that serves at Listen.
+	Plane bool
 
 	// Namespace is the network namespace it is started in; "" is the lab's own.
 	Namespace string
@@ -119,6 +125,9 @@ func run(ctx context.Context, text string, in io.ReadCloser, out io.Writer) erro
 	if err := json.Unmarshal([]byte(text), &n.config); err != nil {
 		return fmt.Errorf("reading the node's config: %w", err)
 	}
+	if n.config.Plane {
+		return runPlane(ctx, n.config.Listen, in, out)
+	}
 	if err := n.start(ctx); err != nil {
 		return fmt.Errorf("node %s: %w", n.config.Name, errors.Join(err, n.close()))
 	}
@@ -170,7 +179,7 @@ func (n *Node) start(ctx context.Context) error {
 		return err
 	}
 	if c.Target != "" {
-		if n.conn, err = n.mesh.NewClient(c.Target); err != nil {
+		if n.conn, err = n.newClient(); err != nil {
 			return err
 		}
 		n.conn.Connect()
@@ -192,6 +201,18 @@ func (n *Node) start(ctx context.Context) error {
 	reflection.Register(n.server)
 	n.work.Go(func() { _ = n.server.Serve(n.listener) })
 	return nil
+}
+
+// newClient makes a client of the target.
+func (n *Node) newClient() (*grpc.ClientConn, error) {
+	if n.config.Bootstrap == "" {
+		return n.mesh.NewClient(n.config.Target)
+	}
+	plane, err := xds.New(xds.Options{Bootstrap: []byte(n.config.Bootstrap)})
+	if err != nil {
+		return nil, err
+	}
+	return plane.NewClient(n.mesh, n.config.Target)
 }
 
 // close ends the node at once.

@@ -38,7 +38,7 @@ func (n *Node) Resources(_ None, out *Resources) error {
 // Cycle opens a client of the target, makes a call and closes it, again and again.
 func (n *Node) Cycle(times int, _ *None) error {
 	for i := range times {
-		conn, err := n.mesh.NewClient(n.config.Target)
+		conn, err := n.newClient()
 		if err != nil {
 			return err
 		}

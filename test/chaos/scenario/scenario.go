@@ -37,6 +37,7 @@ func All() []Scenario {
 		{Name: "deadlines", Run: deadlines, Quick: true},
 		{Name: "overload", Run: overload},
 		{Name: "reloads", Run: reloads},
+		{Name: "control-plane", Run: controlPlane},
 		{Name: "leaks", Run: leaks},
 		{Name: "partition", Run: partition},
 	}
