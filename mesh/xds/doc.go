@@ -37,6 +37,11 @@
 // anew, so that a retry may reach another of several weighted clusters, and the xDS
 // fault filter and max_stream_duration count for each attempt.
 //
+// The mesh knows an endpoint by its address, whichever clusters have it: it has one
+// record, and maxEjectionPercent is of all endpoints of the client. maxConnections is for
+// each locality of each cluster. After a reload of the policy, it and localityLbSetting
+// hold from the control plane's next update on; all else does at once.
+//
 // Without its control plane a client goes on with what it has been told last, for as
 // long as it takes.
 //

@@ -52,8 +52,8 @@ func FuzzResponse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		v := newView(plane, "xds:///fuzz")
 		sent := append([]byte(nil), text...)
-		got := v.response(sent)
-		v.request(text)
+		got := v.response("s", sent)
+		v.request("s", text)
 		_ = describe(v.ignored())
 		var before, after discoveryv3.DiscoveryResponse
 		if proto.Unmarshal(text, &before) != nil {
@@ -84,7 +84,7 @@ func FuzzResponse(f *testing.F) {
 		if !changed && string(got) != string(text) {
 			t.Fatal("changed for nothing")
 		}
-		if again := v.response(got); string(again) != string(got) {
+		if again := v.response("s", got); string(again) != string(got) {
 			t.Fatal("the second time it is changed again")
 		}
 	})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"maps"
 	"net"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -41,19 +40,19 @@ type view struct {
 
 	mu      sync.Mutex // guards what follows
 	found   map[resource][]Field
-	places  map[string]map[string]source.Place // by assignment and address
-	refused map[string]Field                   // by type
+	places  map[resource]map[string]source.Place // by address
+	refused map[resource]Field                   // by server and type
 
 	byAddress atomic.Pointer[map[string]source.Place]
 }
 
 // resource names what an xDS server sends.
-type resource struct{ kind, name string }
+type resource struct{ server, kind, name string }
 
 func newView(c *ControlPlane, target string) *view {
 	return &view{
 		plane: c, target: target,
-		found: map[resource][]Field{}, places: map[string]map[string]source.Place{}, refused: map[string]Field{},
+		found: map[resource][]Field{}, places: map[resource]map[string]source.Place{}, refused: map[resource]Field{},
 	}
 }
 
@@ -63,19 +62,20 @@ func (v *view) intercept(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.Cl
 	if err != nil || method != adsMethod {
 		return stream, err
 	}
-	return &adsStream{ClientStream: stream, view: v}, nil
+	return &adsStream{ClientStream: stream, view: v, server: cc.Target()}, nil
 }
 
 // adsStream is the stream to an xDS server. gRPC's codec for it hands bytes through.
 type adsStream struct {
 	grpc.ClientStream
-	view *view
+	view   *view
+	server string
 }
 
 // SendMsg looks at what is subscribed to and refused.
 func (s *adsStream) SendMsg(msg any) error {
 	if text, ok := msg.([]byte); ok {
-		s.view.request(text)
+		s.view.request(s.server, text)
 	}
 	return s.ClientStream.SendMsg(msg)
 }
@@ -86,14 +86,14 @@ func (s *adsStream) RecvMsg(msg any) error {
 		return err
 	}
 	if text, ok := msg.(*[]byte); ok {
-		*text = s.view.response(*text)
+		*text = s.view.response(s.server, *text)
 	}
 	return nil
 }
 
 // request forgets what is not subscribed to any more. A request names all resources
-// of its type that are.
-func (v *view) request(text []byte) {
+// of its type that are, of that server.
+func (v *view) request(server string, text []byte) {
 	var r discoveryv3.DiscoveryRequest
 	if err := proto.Unmarshal(text, &r); err != nil {
 		return
@@ -101,37 +101,41 @@ func (v *view) request(text []byte) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if detail := r.GetErrorDetail(); detail != nil {
-		v.refused[r.GetTypeUrl()] = Field{
+		v.refused[resource{server: server, kind: r.GetTypeUrl()}] = Field{
 			Kind: kindOf(r.GetTypeUrl()), Why: "gRPC has refused what was sent last, and keeps what it had: " + detail.GetMessage(),
 		}
 	} else if r.GetResponseNonce() != "" {
-		delete(v.refused, r.GetTypeUrl())
+		delete(v.refused, resource{server: server, kind: r.GetTypeUrl()})
 	}
-	v.forget(r.GetTypeUrl(), r.GetResourceNames())
+	v.forget(server, r.GetTypeUrl(), r.GetResourceNames())
 }
 
 // forget drops what was known of resources of that type but for those named. The lock
 // is held.
-func (v *view) forget(typeURL string, keep []string) {
-	kind := kindOf(typeURL)
+func (v *view) forget(server, typeURL string, keep []string) {
+	kind, kept := kindOf(typeURL), make(map[string]bool, len(keep))
+	for _, name := range keep {
+		kept[name] = true
+	}
 	for key := range v.found {
-		if key.kind == kind && !slices.Contains(keep, key.name) {
+		if key.server == server && key.kind == kind && !kept[key.name] {
 			delete(v.found, key)
 		}
 	}
-	if typeURL == endpointsType {
-		for name := range v.places {
-			if !slices.Contains(keep, name) {
-				delete(v.places, name)
-			}
-		}
-		v.publish()
+	if typeURL != endpointsType {
+		return
 	}
+	for key := range v.places {
+		if key.server == server && !kept[key.name] {
+			delete(v.places, key)
+		}
+	}
+	v.publish()
 }
 
 // response notes what a response holds. It returns the response, changed where a
 // cluster gets the mesh's balancer.
-func (v *view) response(text []byte) []byte {
+func (v *view) response(server string, text []byte) []byte {
 	var r discoveryv3.DiscoveryResponse
 	if err := proto.Unmarshal(text, &r); err != nil {
 		return text // gRPC will say what is wrong with it
@@ -142,7 +146,7 @@ func (v *view) response(text []byte) []byte {
 	var names []string
 	for i, wrapped := range r.GetResources() {
 		inner, wrapper := unwrap(wrapped)
-		name, message := v.note(inner)
+		name, message := v.note(server, inner)
 		names = append(names, name)
 		if message == nil {
 			continue
@@ -162,7 +166,7 @@ func (v *view) response(text []byte) []byte {
 		r.Resources[i], changed = inner, true
 	}
 	if t := r.GetTypeUrl(); t == listenerType || t == clusterType {
-		v.forget(t, names) // of these types a response holds all there are
+		v.forget(server, t, names) // of these types a response holds all there are
 	}
 	if r.GetTypeUrl() == endpointsType {
 		v.publish()
@@ -191,7 +195,7 @@ func unwrap(packed *anypb.Any) (inner *anypb.Any, wrapper *discoveryv3.Resource)
 
 // note takes down what is to be known of a resource. It returns what to send on in
 // its stead, nil to leave it as it is. The lock is held.
-func (v *view) note(packed *anypb.Any) (name string, instead proto.Message) {
+func (v *view) note(server string, packed *anypb.Any) (name string, instead proto.Message) {
 	message, err := packed.UnmarshalNew()
 	if err != nil {
 		return "", nil
@@ -203,17 +207,18 @@ func (v *view) note(packed *anypb.Any) (name string, instead proto.Message) {
 	case interface{ GetName() string }:
 		name = m.GetName()
 	}
+	kind := kindOf(packed.GetTypeUrl())
+	key := resource{server: server, kind: kind, name: name}
 	if assignment, ok := message.(*endpointv3.ClusterLoadAssignment); ok {
-		v.places[name] = placesOf(assignment)
+		v.places[key] = placesOf(assignment)
 	}
 	if cluster, ours := withBalancer(message); ours {
 		instead = cluster
 	}
-	kind := kindOf(packed.GetTypeUrl())
 	for i := range fields {
 		fields[i].Kind, fields[i].Resource = kind, name
 	}
-	v.found[resource{kind, name}] = fields
+	v.found[key] = fields
 	return name, instead
 }
 
