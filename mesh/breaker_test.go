@@ -145,27 +145,27 @@ func TestCircuitBreakerAndStreams(t *testing.T) {
 				}
 				return echoing(stream)
 			})
-		open := func() (grpc.ClientStream, error) {
+		open := func() error {
 			stream, err := openStream(t.Context(), s.conn, chatMethod)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			_ = stream.SendMsg(wrapperspb.String("x"))
-			return stream, stream.RecvMsg(new(wrapperspb.StringValue))
+			return stream.RecvMsg(new(wrapperspb.StringValue))
 		}
 		for i, want := range []codes.Code{codes.Internal, codes.Internal, codes.Unavailable} {
-			if _, err := open(); status.Code(err) != want {
+			if err := open(); status.Code(err) != want {
 				t.Errorf("stream %d: %v, want %v", i, err, want)
 			}
 		}
 		bad.Store(false)
 		time.Sleep(6 * time.Second)
 		for range 3 { // the first is the probe, and goes on
-			if _, err := open(); err != nil {
+			if err := open(); err != nil {
 				t.Error(err)
 			}
 		}
-		if _, err := open(); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "maxRequests") {
+		if err := open(); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "maxRequests") {
 			t.Errorf("a stream too many: %v", err)
 		}
 		if got := s.client.Stats().Breakers[0]; got.State != "closed" || got.Running != 3 {

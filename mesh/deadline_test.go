@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,6 +20,7 @@ import (
 // context. The last works until its context ends.
 type hops struct {
 	call   func(ctx context.Context) error
+	mu     sync.Mutex       // guards left and ended
 	left   [3]time.Duration // what each service's context had left when it was called
 	ended  [3]time.Duration // how long that was there
 	caller *mesh.Mesh
@@ -43,9 +45,13 @@ func newHops(t *testing.T, routes [3]string) *hops {
 		_, listener := start(t, served, &echo{unary: func(ctx context.Context, text string) (string, error) {
 			began := time.Now()
 			if deadline, ok := ctx.Deadline(); ok {
+				h.mu.Lock()
 				h.left[i-1] = time.Until(deadline)
+				h.mu.Unlock()
 			}
 			err := next(ctx)
+			h.mu.Lock()
+			defer h.mu.Unlock()
 			h.ended[i-1] = time.Since(began)
 			return text, err
 		}})
@@ -134,6 +140,8 @@ func TestDeadlinesOverThreeHops(t *testing.T) {
 				if status.Code(err) != test.want || !strings.Contains(err.Error(), test.text) {
 					t.Errorf("%v, want %v %q", err, test.want, test.text)
 				}
+				h.mu.Lock()
+				defer h.mu.Unlock()
 				if h.left != test.left || h.ended != test.ended {
 					t.Errorf("they had %v left and ended after %v, want %v and %v", h.left, h.ended, test.left, test.ended)
 				}

@@ -130,7 +130,7 @@ func newMetrics(o *Options, m *Mesh) (*metrics, error) {
 	x.observed, err = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		s := m.Stats()
 		for i := range counts {
-			o.ObserveInt64(counters[i], int64(counts[i].value(&s))) //nolint:gosec // it would take centuries
+			o.ObserveInt64(counters[i], int64(counts[i].value(&s)))
 		}
 		g.observe(o, &s)
 		return nil

@@ -77,7 +77,7 @@ func (s *streamCall) retried(ctx context.Context) (grpc.ClientStream, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for {
-		err := r.attempt()
+		err := r.attempt() //nolint:contextcheck // it has the stream's
 		if err == nil {
 			return r, nil
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -226,7 +227,7 @@ func TestStreamRetryInHeader(t *testing.T) {
 			if n%3 != 0 {
 				return errDown
 			}
-			_ = stream.SetHeader(metadata.Pairs("x-attempt", fmt.Sprint(n)))
+			_ = stream.SetHeader(metadata.Pairs("x-attempt", strconv.FormatInt(n, 10)))
 			return echoing(stream)
 		})
 		stream, err := openStream(t.Context(), s.conn, chatMethod)
@@ -377,7 +378,7 @@ func TestStreamsOutliveAServer(t *testing.T) {
 				msg := new(wrapperspb.StringValue)
 				go func() { received <- stream.RecvMsg(msg) }()
 				for part := range 10 {
-					if err := stream.SendMsg(wrapperspb.String(fmt.Sprint(part))); err != nil {
+					if err := stream.SendMsg(wrapperspb.String(strconv.Itoa(part))); err != nil {
 						t.Errorf("sending: %v", err)
 					}
 					time.Sleep(time.Duration(i%5) * time.Millisecond)

@@ -151,9 +151,9 @@ const (
 
 // bucket is the place of a duration.
 func bucket(d time.Duration) int {
-	n := uint64(max(d, 1<<fine)) //nolint:gosec // positive
+	n := uint64(max(d, 1<<fine))
 	shift := bits.Len64(n) - 1 - fine
-	return min(shift<<fine+int(n>>shift), buckets-1) //nolint:gosec // below 1<<(fine+1)
+	return min(shift<<fine+int(n>>shift), buckets-1)
 }
 
 // middle is the duration in the middle of a bucket.

@@ -74,7 +74,7 @@ func (q *queue) first() *waiter {
 // important, or the last of the caller with the most requests of the same priority,
 // if those are more than the new one's. It is nil if the new one has to go.
 func (q *queue) victim(caller string, p Priority) *waiter {
-	for less := Sheddable; less < p; less++ {
+	for less := range p {
 		if back := q.levels[less].waiters.Back(); back != nil {
 			w, _ := back.Value.(*waiter)
 			return w

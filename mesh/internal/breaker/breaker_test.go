@@ -69,8 +69,8 @@ func TestProbes(t *testing.T) {
 		for range 3 {
 			try(t, b, outlier.ServerError)
 		}
-		for _, seconds := range []time.Duration{10, 20, 25, 25} {
-			wait := seconds * time.Second
+		for _, seconds := range []int{10, 20, 25, 25} {
+			wait := time.Duration(seconds) * time.Second
 			time.Sleep(wait - time.Millisecond)
 			if _, until, ok := b.Allow(time.Now()); ok || !until.After(time.Now()) {
 				t.Fatalf("a request after less than %v", wait)
@@ -98,7 +98,7 @@ func TestProbes(t *testing.T) {
 		for range 3 {
 			try(t, b, outlier.ServerError)
 		}
-		if _, until := b.State(time.Now()); until.Sub(time.Now()) > 11*time.Second {
+		if _, until := b.State(time.Now()); time.Until(until) > 11*time.Second {
 			t.Errorf("it is open for %v, want the first time's again", time.Until(until))
 		}
 	})
