@@ -109,7 +109,7 @@ func (r *reader) unknown(at *token.Token, what, name string, keys []key) {
 	for i, k := range keys {
 		names[i] = k.name
 	}
-	r.fail(at, "%s: the mesh does not honour %q, want %s%s", what, name, list(names), hint(name, names))
+	r.fail(at, "%s: the mesh does not honour %q, want %s%s", what, name, list(names), advice(what, name, names))
 }
 
 // each reads the elements of a sequence.
@@ -153,7 +153,7 @@ func (r *reader) word(n ast.Node, what string, words ...string) (string, bool) {
 	if slices.Contains(words, s) {
 		return s, true
 	}
-	r.fail(place(n), "%s: the mesh does not honour %q, want %s%s", what, s, list(words), hint(s, words))
+	r.fail(place(n), "%s: the mesh does not honour %q, want %s%s", what, s, list(words), advice(what, s, words))
 	return "", false
 }
 
@@ -227,6 +227,14 @@ func list(words []string) string {
 		return strings.Join(quoted, "")
 	}
 	return strings.Join(quoted[:len(quoted)-1], ", ") + " or " + quoted[len(quoted)-1]
+}
+
+// advice says what to write in the place of a word.
+func advice(what, word string, words []string) string {
+	if reason := instead(what, word); reason != "" {
+		return "; " + reason
+	}
+	return hint(word, words)
 }
 
 // hint names the nearest word if one is near.
