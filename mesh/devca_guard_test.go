@@ -9,8 +9,6 @@ import (
 )
 
 // The environment is all of the process's, so this runs alone.
-//
-//nolint:paralleltest // see above
 func TestDevCARefusesProduction(t *testing.T) {
 	for _, name := range []string{"MESH_ENV", "APP_ENV", "ENVIRONMENT"} {
 		for value, want := range map[string]bool{"production": true, "PROD": true, "staging": false, "": false} {

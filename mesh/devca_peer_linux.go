@@ -15,7 +15,7 @@ func socketUser(conn *net.UnixConn) (uid int, known bool, err error) {
 	var cred *syscall.Ucred
 	var failed error
 	if err := raw.Control(func(fd uintptr) {
-		cred, failed = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED) //nolint:gosec // file descriptors are small
+		cred, failed = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
 	}); err != nil {
 		return 0, false, err
 	}

@@ -61,10 +61,10 @@ func jsonOf(tb testing.TB, bundle *x509bundle.Bundle) []byte {
 	return text
 }
 
-// dialAs makes one call to a server as a workload, and says what came of it.
-func dialAs(tb testing.TB, identity mesh.Identity, n *network, expect string) error {
+// dialAs makes one call to orders as a workload, and says what came of it.
+func dialAs(tb testing.TB, identity mesh.Identity, n *network) error {
 	tb.Helper()
-	conn := connect(tb, joinAs(tb, identity, mesh.Options{}), n, "static:///a:1", mesh.ExpectIdentity(expect))
+	conn := connect(tb, joinAs(tb, identity, mesh.Options{}), n, "static:///a:1", mesh.ExpectIdentity("spiffe://shop.test/orders"))
 	_, err := call(tb.Context(), conn, writeMethod, "x")
 	return err
 }
@@ -130,7 +130,7 @@ func TestFileIdentityForeignDomains(t *testing.T) {
 		try := func(step string, want codes.Code) {
 			t.Helper()
 			time.Sleep(3 * time.Second) // for the files to be read
-			if err := dialAs(t, stranger, &n, "spiffe://shop.test/orders"); status.Code(err) != want {
+			if err := dialAs(t, stranger, &n); status.Code(err) != want {
 				t.Errorf("%s: %v, want %v", step, err, want)
 			}
 		}
@@ -150,15 +150,15 @@ func TestFileIdentityForeignDomains(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		posing := &trusting{Identity: identityOf(t, mallory, "portico")}
 		posing.set("shop.test", bundleOf(t, ca, "shop.test"))
-		if err := dialAs(t, posing, &n, "spiffe://shop.test/orders"); status.Code(err) != codes.Unavailable {
+		if err := dialAs(t, posing, &n); status.Code(err) != codes.Unavailable {
 			t.Errorf("a foreign authority for the own domain: %v", err)
 		}
-		if err := dialAs(t, identityOf(t, ca, "portico"), &n, "spiffe://shop.test/orders"); err != nil {
+		if err := dialAs(t, identityOf(t, ca, "portico"), &n); err != nil {
 			t.Errorf("the own domain: %v", err)
 		}
 		fleet := &trusting{Identity: identityOf(t, partner, "fleet")}
 		fleet.set("shop.test", bundleOf(t, ca, "shop.test"))
-		if err := dialAs(t, fleet, &n, "spiffe://shop.test/orders"); status.Code(err) != codes.PermissionDenied {
+		if err := dialAs(t, fleet, &n); status.Code(err) != codes.PermissionDenied {
 			t.Errorf("a foreign workload that no rule names: %v", err)
 		}
 		mu.Lock()
@@ -274,13 +274,13 @@ func TestWorkloadAPIForeignDomains(t *testing.T) {
 	for name, want := range map[string]codes.Code{"portico": codes.OK, "fleet": codes.PermissionDenied} {
 		client := &trusting{Identity: identityOf(t, partner, name)}
 		client.set("shop.test", bundleOf(t, ca, "shop.test"))
-		if err := dialAs(t, client, &n, "spiffe://shop.test/orders"); status.Code(err) != want {
+		if err := dialAs(t, client, &n); status.Code(err) != want {
 			t.Errorf("%s of the other domain: %v, want %v", name, err, want)
 		}
 	}
 	posing := &trusting{Identity: identityOf(t, newCA(t, "third.test", time.Hour), "portico")}
 	posing.set("shop.test", bundleOf(t, ca, "shop.test"))
-	if err := dialAs(t, posing, &n, "spiffe://shop.test/orders"); status.Code(err) != codes.Unavailable {
+	if err := dialAs(t, posing, &n); status.Code(err) != codes.Unavailable {
 		t.Errorf("a domain without a bundle: %v", err)
 	}
 }

@@ -27,6 +27,7 @@ type httpCall struct {
 	subset    *policy.Subset  // its part of a split, over all attempts
 	tried     []*outlier.Host // hosts of failed attempts
 	sent      bool            // an attempt has req.Body
+	outcome   outlier.Outcome // of the last attempt
 }
 
 // RoundTrip makes a request: deadline, then attempts. What the last of them was
@@ -58,7 +59,8 @@ func (c *httpCall) run() (*http.Response, error) {
 		return nil, err
 	}
 	values := func(_ context.Context, name string) []string { return c.req.Header.Values(name) }
-	c.rule, _ = c.plan.match(c.req.Context(), pathOf(c.req.URL), values)
+	var entry int
+	c.rule, entry = c.plan.match(c.req.Context(), pathOf(c.req.URL), values)
 	c.subset = ch.mesh.share(&c.rule.Split, c.req.Header.Values)
 	c.again = c.req.Body == nil || c.req.Body == http.NoBody || c.req.GetBody != nil
 	c.safe = c.again && idempotentRequest(c.req)
@@ -66,13 +68,28 @@ func (c *httpCall) run() (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	end := cancel
+	through := func(outlier.Outcome, error) {}
+	if guard := c.plan.guard(entry); guard != nil {
+		pass, err := guard.enter(ctx, c.req.Method)
+		if err != nil {
+			cancel()
+			return nil, err
+		}
+		through = pass.report
+		end = func() {
+			pass.leave(c.outcome, nil)
+			cancel()
+		}
+	}
 	resp, err := c.attempts(ctx)
+	through(c.outcome, err)
 	if err != nil {
-		cancel()
+		end()
 		return nil, err
 	}
 	resp.Request = c.req
-	onBodyEnd(resp, cancel)
+	onBodyEnd(resp, end)
 	return resp, nil
 }
 
@@ -122,6 +139,7 @@ func (c *httpCall) attempts(ctx context.Context) (*http.Response, error) {
 	}
 	for attempt := 0; ; attempt++ {
 		x := c.once(ctx)
+		c.outcome = x.outcome
 		if attempt >= c.rule.Retries.Attempts || ctx.Err() != nil || !c.repeatable(x) {
 			return x.resp, x.err
 		}
@@ -294,7 +312,7 @@ func (c *httpCall) mirror(ctx context.Context) {
 	sent := false
 	if c.again && ch.mirrors.Add(1) <= mirrorLimit {
 		copied := c.req.Clone(context.WithoutCancel(ctx))
-		copied.Header.Set(mirrorHeader, "true")
+		copied.Header[http.CanonicalHeaderKey(mirrorHeader)] = []string{"true"}
 		copied.Body = http.NoBody
 		if c.req.GetBody != nil {
 			if body, err := c.req.GetBody(); err == nil {
@@ -302,7 +320,7 @@ func (c *httpCall) mirror(ctx context.Context) {
 			}
 		}
 		m := &httpCall{transport: c.transport, plan: c.plan, rule: c.rule, req: copied, subset: c.rule.Mirror.Subset}
-		sent = c.transport.background(func() {
+		sent = c.transport.background(func() { //nolint:contextcheck // the copy's context outlives the request's
 			defer ch.mirrors.Add(-1)
 			limit := c.rule.Timeout
 			if limit == 0 {

@@ -41,6 +41,7 @@ type exchange struct {
 	refused  bool // the mesh did not let it out, or the request is not one
 	unsent   bool // no connection could be made
 	timedOut bool // its own limit ended it
+	outcome  outlier.Outcome
 }
 
 // exchange makes an attempt that has not begun, away from some hosts. The caller's own
@@ -114,7 +115,7 @@ func (x *exchange) run(ctx context.Context) {
 		GetConn: func(string) { seen.asked.Store(true) },
 		GotConn: func(httptrace.GotConnInfo) { seen.got.Store(true) },
 	})
-	x.resp, x.err = generation.http.RoundTrip(x.request(inner, seen))
+	x.resp, x.err = generation.http.RoundTrip(x.request(inner, seen)) //nolint:bodyclose // the caller closes it, or discard
 	if seen.inTime = tooLong(); !seen.inTime && x.err == nil {
 		_ = x.resp.Body.Close() // its context has ended
 		x.resp, x.err = nil, context.DeadlineExceeded
@@ -122,10 +123,10 @@ func (x *exchange) run(ctx context.Context) {
 
 	now := time.Now()
 	took := now.Sub(began)
-	what := x.judge(ctx, seen)
-	choice.Host.Report(what, choice.Probe, now)
+	x.outcome = x.judge(ctx, seen)
+	choice.Host.Report(x.outcome, choice.Probe, now)
 	end := func() {
-		choice.Host.End(what, took, time.Now())
+		choice.Host.End(x.outcome, took, time.Now())
 		generation.release()
 		leave()
 		cancel(nil)
@@ -280,7 +281,7 @@ func (c *httpCall) drain(x *exchange) {
 	if x.resp == nil {
 		return
 	}
-	defer x.resp.Body.Close() //nolint:errcheck // nobody wants it
+	defer x.resp.Body.Close()
 	if x.resp.ProtoMajor == 1 && x.resp.ContentLength >= 0 && x.resp.ContentLength <= drainLimit {
 		stop := time.AfterFunc(drainTime, func() { _ = x.resp.Body.Close() })
 		defer stop.Stop()

@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -83,7 +84,7 @@ func serveHTTP(tb testing.TB, ca *mesh.DevCA, name string, speaks protocol, hand
 			TLSConfig:         tlsconfig.MTLSServerConfig(identity, identity, tlsconfig.AuthorizeAny()),
 			Protocols:         &protocols,
 			ReadHeaderTimeout: time.Minute,
-			ErrorLog:          quiet(),
+			ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 			ConnState: func(_ net.Conn, state http.ConnState) {
 				if state == http.StateNew {
 					conns.Add(1)
@@ -125,7 +126,7 @@ func fetch(client *http.Client, req *http.Request) (int, string, error) {
 	if err != nil {
 		return 0, "", err
 	}
-	defer resp.Body.Close() //nolint:errcheck // read to its end
+	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	return resp.StatusCode, string(text), err
 }
@@ -197,7 +198,7 @@ func outsider(tb testing.TB, name string) (address, roots string) {
 			w.WriteHeader(http.StatusTeapot) // nobody out there is to know us
 		}
 	}))
-	server.Config.ErrorLog = quiet()
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	server.TLS = &tls.Config{
 		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
 		ClientAuth:   tls.RequestClientCert,

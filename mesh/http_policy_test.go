@@ -259,3 +259,23 @@ func TestTransportOutsideOfTheMesh(t *testing.T) {
 		}
 	}
 }
+
+// A route's circuit breaker holds for HTTP.
+func TestTransportCircuitBreaker(t *testing.T) {
+	t.Parallel()
+	ca := newCA(t, "shop.test", time.Hour)
+	s := serveHTTP(t, ca, "users", http2, fails(http.StatusServiceUnavailable))
+	c, m := client(t, ca, s, pinned(s, "users", "{outlierDetection: {consecutiveGatewayErrors: 0}}")+
+		routed(s, "{name: keys, retries: {attempts: 0}, circuitBreaker: {consecutiveGatewayErrors: 3, maxRequests: 1}}"), mesh.Options{})
+	for range 3 {
+		if code, _, err := get(t, c, s, "/"); code != http.StatusServiceUnavailable || err != nil {
+			t.Fatalf("answer = %d, %v", code, err)
+		}
+	}
+	if _, _, err := get(t, c, s, "/"); status.Code(errors.Unwrap(err)) != codes.Unavailable || !strings.Contains(err.Error(), "circuit breaker") {
+		t.Errorf("error = %v, want the breaker open", err)
+	}
+	if n := s.total(); n != 3 || m.Stats().BreakerOpens != 1 {
+		t.Errorf("%d requests, stats %+v", n, m.Stats())
+	}
+}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -13,9 +12,6 @@ import (
 
 	"github.com/portico-bff/portico/mesh"
 )
-
-// quiet is where a server's complaints about refused handshakes go.
-func quiet() *log.Logger { return log.New(io.Discard, "", 0) }
 
 func TestTransportSpeaksBothProtocols(t *testing.T) {
 	t.Parallel()

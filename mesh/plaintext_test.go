@@ -196,7 +196,7 @@ func TestPermissiveServerSlowLoris(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer conn.Close() //nolint:errcheck // it is cut off
+			defer conn.Close()
 			if _, err := io.WriteString(conn, says); err != nil {
 				t.Fatal(err)
 			}
