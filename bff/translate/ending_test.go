@@ -75,7 +75,7 @@ func TestStreamEndings(t *testing.T) {
 				r.Header.Set("Accept", test.accept)
 				r.Header.Set("Accept-Language", "fr, de;q=0.9, en;q=0.8")
 				if te != "" {
-					r.Header.Set("Te", te)
+					r.Header.Set("TE", te)
 				}
 				res, err := server.Client().Do(r)
 				if err != nil {

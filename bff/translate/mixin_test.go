@@ -2,6 +2,7 @@ package translate_test
 
 import (
 	"context"
+	"net/http"
 	"testing"
 
 	"github.com/goccy/go-yaml"
@@ -89,8 +90,9 @@ rules:
 		"GET /v1/operations/a":              `{"name":"operations/a"` + packed,
 		"POST /v1/operations/a:cancel":      `{}`,
 	} {
-		if r := do(t, rt, line, ""); r.StatusCode != 200 || want != text(t, do(t, rt, line, "")) {
-			t.Errorf("%s: status %d, body %s, want %s", line, r.StatusCode, text(t, r), want)
+		r := do(t, rt, line, "")
+		if body := text(t, r); r.StatusCode != http.StatusOK || body != want {
+			t.Errorf("%s: status %d, body %s, want %s", line, r.StatusCode, body, want)
 		}
 	}
 }

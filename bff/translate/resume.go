@@ -32,13 +32,13 @@ func (rt *Router) resume(ctx context.Context, w http.ResponseWriter, r *http.Req
 }
 
 // follow writes what a reader gets until the stream, the client or its time ends.
-func (s *streamWriter) follow(ctx context.Context, reader events.Reader, form *numberedForm) {
+func (s *streamWriter) follow(life lifetime, reader events.Reader, form *numberedForm) {
 	beat := s.prepare()
 	defer beat.Stop()
 	for {
 		select {
-		case <-ctx.Done():
-			s.fail(ctx.Err(), nil)
+		case <-life.Done():
+			s.fail(life.Err(), nil)
 			return
 		case <-s.draining:
 			s.fail(errDraining(), nil)
@@ -47,7 +47,7 @@ func (s *streamWriter) follow(ctx context.Context, reader events.Reader, form *n
 		}
 		e, more, err := reader.Next()
 		if more != nil {
-			err = s.await(more, ctx.Done(), beat)
+			err = s.await(more, life.Done(), beat)
 		} else {
 			form.at = e.Position
 			switch {

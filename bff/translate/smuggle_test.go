@@ -77,7 +77,9 @@ func expose(t *testing.T) *exposed {
 		if err := server.Shutdown(ctx); err != nil { // connections linger after a refusal
 			t.Error(err)
 		}
-		<-served
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
 	})
 	return e
 }
@@ -107,7 +109,9 @@ func (e *exposed) send(t *testing.T, bytes string) (statuses []int, calls []stri
 			break
 		}
 		statuses = append(statuses, r.StatusCode)
-		_, _ = io.Copy(io.Discard, r.Body)
+		if _, err := io.Copy(io.Discard, r.Body); err != nil {
+			t.Errorf("%.100q: reading an answer: %v", bytes, err)
+		}
 		_ = r.Body.Close()
 	}
 	e.mu.Lock()
@@ -147,7 +151,8 @@ func TestSmuggling(t *testing.T) {
 		{"a coding, then a length", withCoding("Transfer-Encoding: chunked\r\nContent-Length: 4"), taken, []string{made}},
 		{
 			"a length that hides a request behind the last chunk",
-			head + fmt.Sprintf("Content-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 5+len(hidden)) + hidden, taken, []string{"CreateBook {}"},
+			head + fmt.Sprintf("Content-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 5+len(hidden)) + hidden, taken,
+			[]string{"CreateBook {}"},
 		},
 		{"a malformed length beside a coding", withCoding("Transfer-Encoding: chunked\r\nContent-Length: x"), refused(400), nil},
 		{"two lengths beside a coding", withCoding("Content-Length: 4\r\nContent-Length: 5\r\nTransfer-Encoding: chunked"), refused(400), nil},

@@ -47,7 +47,7 @@ func (rt *Router) stream(w http.ResponseWriter, r *http.Request, to *route, p *u
 	ctx, cancel := within(r.Context(), limit)
 	defer cancel()
 	if rt.resumes(to, form) {
-		rt.resume(ctx, w, r, to, asked) //nolint:contextcheck // the request carries it
+		rt.resume(ctx, w, r, to, asked)
 		return
 	}
 	up, err := rt.caller.Open(ctx, to.method)
@@ -135,12 +135,19 @@ func (rt *Router) newStreamWriter(w http.ResponseWriter, r *http.Request, a *ans
 	}
 }
 
+// lifetime is a context, as far as it tells when the client has left or its time is up. What is written to the client goes
+// by the request's own.
+type lifetime interface {
+	Done() <-chan struct{}
+	Err() error
+}
+
 // opening is how long the answer waits for a first message or an error before it begins anyway: a client wants to know
 // that it is connected, and an error wants a status of its own.
 const opening = time.Second
 
 // run passes messages on until the stream, the client or its time ends.
-func (s *streamWriter) run(ctx context.Context, p *pump, up upstream.Stream) {
+func (s *streamWriter) run(life lifetime, p *pump, up upstream.Stream) {
 	beat := s.prepare()
 	defer beat.Stop()
 	for {
@@ -157,8 +164,8 @@ func (s *streamWriter) run(ctx context.Context, p *pump, up upstream.Stream) {
 			}
 			err = s.message(up, got.message)
 			beat.Reset(s.limits.Heartbeat)
-		case <-ctx.Done():
-			s.fail(ctx.Err(), nil)
+		case <-life.Done():
+			s.fail(life.Err(), nil)
 			return
 		case <-s.draining:
 			s.fail(errDraining(), nil)

@@ -2,6 +2,7 @@ package translate_test
 
 import (
 	"context"
+	"net/http"
 	"net/url"
 	"testing"
 
@@ -74,7 +75,7 @@ func TestEveryTypeInPathAndQuery(t *testing.T) {
 			want := jsonOf(t, echo.Input, message(t, echo.Input, nested(test.json, json)))
 			for _, target := range targets(value) {
 				seen = ""
-				if r := do(t, rt, "GET "+target, ""); r.StatusCode != 200 || seen != want {
+				if r := do(t, rt, "GET "+target, ""); r.StatusCode != http.StatusOK || seen != want {
 					t.Errorf("%s: status %d, got %s, want %s", target, r.StatusCode, seen, want)
 				}
 			}
@@ -82,7 +83,7 @@ func TestEveryTypeInPathAndQuery(t *testing.T) {
 		for _, value := range test.bad {
 			for _, target := range targets(value) {
 				seen = ""
-				if r := do(t, rt, "GET "+target, ""); r.StatusCode != 400 || seen != "" {
+				if r := do(t, rt, "GET "+target, ""); r.StatusCode != http.StatusBadRequest || seen != "" {
 					t.Errorf("%s: status %d, got %s: %s", target, r.StatusCode, seen, text(t, r))
 				}
 			}

@@ -30,22 +30,28 @@ func TestMeshExplain(t *testing.T) {
 			nil,
 		},
 		{
-			"without the header", []string{"--target", "orders", "/shop.orders.v1.OrderService/GetOrder"},
+			"without the header",
+			[]string{"--target", "orders", "/shop.orders.v1.OrderService/GetOrder"},
 			[]string{`Route "orders", entry 2`, "subset v1 (90), subset v2 (10)"},
 			[]string{"allowed", "denied"},
 		},
 		{
-			"a method that nobody may call", []string{"--identity", "spiffe://shop.test/gateway", "shop.orders.v1.OrderService/CancelOrder"},
+			"a method that nobody may call",
+			[]string{"--identity", "spiffe://shop.test/gateway", "shop.orders.v1.OrderService/CancelOrder"},
 			[]string{"denied (no rule allows it)"},
 			[]string{"Destination", "Route"},
 		},
 		{
-			"somebody who may not call", []string{"--identity", "spiffe://elsewhere.test/gateway", "shop.orders.v1.OrderService/GetOrder"},
-			[]string{"denied (no rule allows it)"}, nil,
+			"somebody who may not call",
+			[]string{"--identity", "spiffe://elsewhere.test/gateway", "shop.orders.v1.OrderService/GetOrder"},
+			[]string{"denied (no rule allows it)"},
+			nil,
 		},
 		{
-			"a target that the policy does not name", []string{"--target", "users", "shop.users.v1.UserService/GetUser"},
-			[]string{"users: no Destination", "no Route: defaults"}, nil,
+			"a target that the policy does not name",
+			[]string{"--target", "users", "shop.users.v1.UserService/GetUser"},
+			[]string{"users: no Destination", "no Route: defaults"},
+			nil,
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
