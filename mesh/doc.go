@@ -319,7 +319,8 @@
 // (gRPC's own resolver asks again only when a connection is lost, and so misses
 // what is added), those of its SRV records, a fixed list, or what a [Discovery] says:
 // [FileDiscovery], [KubernetesDiscovery], or one's own. A Discovery tells zones and
-// labels, too. Empty and failing answers take nothing away.
+// labels, too. Empty and failing answers take nothing away. (Package mesh/xds has
+// endpoints and routes from an xDS server.)
 //
 // Endpoints are chosen among those that are connected. ROUND_ROBIN takes them in turn
 // and RANDOM by chance. LEAST_REQUEST draws two and takes the less busy one, PEAK_EWMA

@@ -22,6 +22,8 @@ func (m *Mesh) resolverFor(ch *channel, target string) (resolver.Builder, string
 	}
 	endpoint := strings.TrimPrefix(rest, "///")
 	switch {
+	case scheme == "xds":
+		return nil, "", fmt.Errorf("mesh: target %q: want a client of package mesh/xds", target)
 	case scheme == "static":
 		addresses := strings.Split(endpoint, ",")
 		endpoints := make([]Endpoint, len(addresses))

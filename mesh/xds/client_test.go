@@ -2,8 +2,12 @@ package xds_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -272,6 +276,40 @@ func TestUnknownService(t *testing.T) {
 	}
 }
 
+// The bootstrap configuration comes from where gRPC looks for it, at the time of New.
+//
+//nolint:paralleltest // it sets the environment
+func TestEnvironment(t *testing.T) {
+	t.Setenv("GRPC_XDS_BOOTSTRAP", "")
+	t.Setenv("GRPC_XDS_BOOTSTRAP_CONFIG", "")
+	if _, err := xds.New(xds.Options{}); err == nil || !strings.Contains(err.Error(), "no bootstrap configuration") {
+		t.Errorf("without any: %v", err)
+	}
+	f, c := newFleet(t), newControl(t)
+	f.serve(t, first, nil)
+	c.send(t, service(first)...)
+	for name, value := range map[string]string{
+		"GRPC_XDS_BOOTSTRAP_CONFIG": string(c.bootstrap("")),
+		"GRPC_XDS_BOOTSTRAP":        filepath.Join(t.TempDir(), "bootstrap.json"), // it comes first
+	} {
+		t.Setenv(name, value)
+	}
+	if _, err := xds.New(xds.Options{}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("with a file that is missing: %v", err)
+	}
+	if err := os.WriteFile(os.Getenv("GRPC_XDS_BOOTSTRAP"), c.bootstrap(""), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		plane, err := xds.New(xds.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		must(t, f.connect(t, plane, f.join(t, "portico", destination)), 1)
+		t.Setenv("GRPC_XDS_BOOTSTRAP", "") // the text, then
+	}
+}
+
 // insecureServers is n servers of a bootstrap configuration.
 func insecureServers(n int) string {
 	list := make([]string, n)
@@ -302,7 +340,11 @@ func TestMistakes(t *testing.T) {
 		})
 	}
 	f, c := newFleet(t), newControl(t)
-	if _, err := c.plane(t).NewClient(f.join(t, "portico", destination), "dns:///orders:1"); err == nil {
+	m := f.join(t, "portico", destination)
+	if _, err := c.plane(t).NewClient(m, "dns:///orders:1"); err == nil {
 		t.Error("a client of a target that is not xds")
+	}
+	if _, err := m.NewClient(target); err == nil || !strings.Contains(err.Error(), "mesh/xds") {
+		t.Errorf("a client without a control plane: %v", err)
 	}
 }

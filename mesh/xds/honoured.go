@@ -108,6 +108,9 @@ envoy.config.endpoint.v3.ClusterLoadAssignment
 
 // instead says what to use for some fields that are ignored, by the end of their path.
 const instead = `
+match.query_parameters = the whole route is left out
+routes.redirect = calls that match fail
+routes.direct_response = calls that match fail
 retry_policy = retries are the mesh's: the Route's retries
 retry_policy_typed_config = retries are the mesh's: the Route's retries
 hedge_policy = the Route's hedging
