@@ -462,13 +462,67 @@
 //
 // # What it costs
 //
-// Beyond gRPC, with a route, a deadline, the budget, authorization and the expiry
-// check: about 0.9 microseconds and 8 allocations at the client, 0.15 microseconds
-// and none at the server (BenchmarkLayers, on two shared cores). A unary call over
-// loopback with mutual TLS takes 57 to 66 microseconds without the mesh and 3 to 6 more
-// with it. A minimal client is 13.4 MB stripped, 2.1 MB more than one of plain
-// gRPC. A TracerProvider costs extra: gRPC itself makes a dozen objects a call for
-// whoever watches.
+// Everything here is "make bench" on two cores of a server, beside bare gRPC with the
+// same transport security in the same run; its results are in test/bench/results. All
+// policies are on: route, deadline, retries and their budget, PEAK_EWMA, outlier
+// detection, bounds; at the server authorization, a rate limit and an adaptive one.
+//
+// A call costs a client about 3 microseconds of computing time beyond gRPC's 16 to 20
+// with 64 calls under way, of which the deadline is about one: gRPC's own
+// context.WithTimeout costs two. The mesh's own layers take 1.6 microseconds and 6
+// allocations at the client, half a microsecond and one allocation at the server
+// (BenchmarkLayers), a decision of who may call what 0.1 microseconds and none. One
+// interceptor and one picker do it all. Calls and their contexts are one object, with
+// one queue of timeouts in place of a timer for each; counters and the budget wait for
+// no lock. A TracerProvider or a MeterProvider costs extra: gRPC itself makes a dozen
+// objects a call for whoever watches.
+//
+// The smallest client with its identity in files and its policy in another takes 24 MB
+// of memory where one of bare gRPC takes 20.5, is a stripped program of 15.3 MB where
+// that is one of 11.6, and links 385 packages where that links 313. Beyond gRPC and
+// protobuf the package needs go-spiffe, goccy/go-yaml and OpenTelemetry's API.
+//
+// The same of what is published of sidecars, for 1,000 requests a second and for an
+// instance (of one process; it is the difference that counts):
+//
+//	                     computing            latency               memory of an instance
+//	Istio, sidecar       0.20 vCPU            1.7 ms p90, 2.7 p99   60 MB (50 to 100)
+//	Linkerd              -                    1 to 2 ms p99         10 to 20 MB
+//	Cilium, per node     -                    below 1 ms p99        no proxy in an instance
+//	this package         below 0.01 vCPU      some microseconds     4 MB, in the process
+//
+// For 300 instances that is 15 to 30 GB, 3 to 6 GB, about none, and about 1 GB. The
+// figures of the others are their projects' own, on other machines and with telemetry;
+// a proxy also serves programs in any language, and this package those in Go.
+//
+// # What was simulated
+//
+// A thousand clients, two hundred endpoints and three zones in virtual time, with the
+// picker, the outlier detection and the budget of this package in each client; the
+// plots are in internal/simulation/plots, and drawn by go generate.
+//
+//   - Clients know what they have seen themselves. With one endpoint in twenty ten
+//     times slower, RANDOM and ROUND_ROBIN lose 4.4 % of requests to them. With a
+//     thousand clients that make twelve requests a second each, LEAST_REQUEST still
+//     loses 3.3 % and PEAK_EWMA 2.0 %; with a hundred clients, ten times as busy each,
+//     PEAK_EWMA loses 0.2 %. Fewer connections (maxConnections) teach a client more of
+//     each.
+//   - A budget ends storms. When everything is four times slower for three seconds,
+//     three retries make 4.0 attempts of a request, and keep the service down for as
+//     long as the simulation runs after that. With a budget of 20 % it is 1.21 attempts, and all is well again
+//     within six seconds.
+//   - The reserve is each client's. With minRetriesPerSecond 10 and a thousand clients
+//     of 14 requests a second, the storm has 3.8 attempts for a request until the
+//     reserves are empty; all is well again a second later than without. Where many
+//     clients make few requests each, set it to one, or zero.
+//   - Ejection needs its bound. When all endpoints fail for eight seconds, a client
+//     ejects all that it may, for half a minute. With maxEjectionPercent 50, the
+//     default, nothing is missed when they are back; with 100 each client has its last
+//     endpoint alone, some have several clients, and 18 % of requests fail afterwards.
+//     minHealthPercent 50 makes good for it.
+//   - Chance in the backoff spreads who returns. A thousand clients of a service that
+//     was away for 30 s come back in one tenth of a second without it; with gRPC's
+//     jitter of 0.2 never more than 30 do, and the last 12 s after the service.
 //
 // # What it does not do
 //
