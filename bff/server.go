@@ -18,6 +18,7 @@ import (
 	"github.com/portico-bff/portico/bff/admin"
 	"github.com/portico-bff/portico/bff/config"
 	"github.com/portico-bff/portico/bff/config/mistake"
+	"github.com/portico-bff/portico/bff/edge"
 	"github.com/portico-bff/portico/bff/iot"
 	"github.com/portico-bff/portico/bff/telemetry"
 	"github.com/portico-bff/portico/upstream"
@@ -118,7 +119,7 @@ func (s *Server) Run(ctx context.Context) error {
 	for _, one := range []struct {
 		server *http.Server
 		lis    net.Listener
-	}{{s.http, s.listeners.http}, {s.admin, s.listeners.admin}} {
+	}{{s.http, edge.Gather(s.listeners.http)}, {s.admin, s.listeners.admin}} {
 		serving.Go(func() {
 			if err := one.server.Serve(one.lis); !errors.Is(err, http.ErrServerClosed) {
 				failed <- fmt.Errorf("serve %s: %w", one.lis.Addr(), err)

@@ -28,7 +28,7 @@ func observed(logger *slog.Logger, m *metrics, tracer trace.Tracer) func(http.Ha
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			x := exchangeOf(r)
-			a := &answering{responseWriter: responseWriter{ResponseWriter: w}, start: time.Now(), span: noop.Span{}}
+			a := &answering{responseWriter: responseWriter{ResponseWriter: w, conn: gatherer(r)}, start: time.Now(), span: noop.Span{}}
 			if !untraced || r.Header["Traceparent"] != nil {
 				ctx := propagator.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
 				ctx, a.span = tracer.Start(ctx, r.Method, trace.WithSpanKind(trace.SpanKindServer))

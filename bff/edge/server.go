@@ -15,5 +15,6 @@ func Server(cfg Config, h http.Handler) *http.Server {
 		ReadHeaderTimeout: cfg.ReadTimeout,
 		WriteTimeout:      cfg.WriteTimeout,
 		IdleTimeout:       cfg.IdleTimeout,
+		ConnContext:       withConn,
 	}
 }

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"errors"
 	"io"
 	"net/http"
 )
@@ -10,6 +11,7 @@ type responseWriter struct {
 	http.ResponseWriter
 	status int // 0 until the answer begins
 	bytes  int64
+	conn   *conn // nil if nothing is gathered
 }
 
 // Unwrap lets [http.ResponseController] reach the connection.
@@ -28,9 +30,19 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}
-	n, err := w.ResponseWriter.Write(p)
+	n, err := w.write(p)
 	w.bytes += int64(n)
 	return n, err
+}
+
+// write writes what may not fit net/http's buffer in one piece.
+func (w *responseWriter) write(p []byte) (int, error) {
+	if w.conn == nil || len(p) < firstPiece/2 {
+		return w.ResponseWriter.Write(p)
+	}
+	w.conn.hold()
+	n, err := w.ResponseWriter.Write(p)
+	return n, errors.Join(err, w.conn.release())
 }
 
 // Flush sends what was written so far, for handlers that look for an [http.Flusher].
