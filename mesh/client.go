@@ -43,9 +43,10 @@ type expectOption struct {
 //	unix:///run/orders.sock
 //	passthrough:///orders:7000         handed to the dialer as it is
 //
-// or what a registered gRPC resolver knows, but for xds, which is package mesh/xds's; without a scheme it is dns. Whom the
-// server may be comes from the policy's Destination for the target, or from
-// [ExpectIdentity]; without either, connecting fails.
+// or what a registered gRPC resolver knows, but for xds, which is package mesh/xds's;
+// without a scheme it is dns. Whom the server may be comes from the policy's
+// Destination for the target, or from [ExpectIdentity]; without either, connecting
+// fails.
 //
 // Options may add what they like except transport credentials, a balancer and
 // service configs, which are the mesh's. The connection is lazy, and closed by

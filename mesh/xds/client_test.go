@@ -277,8 +277,6 @@ func TestUnknownService(t *testing.T) {
 }
 
 // The bootstrap configuration comes from where gRPC looks for it, at the time of New.
-//
-//nolint:paralleltest // it sets the environment
 func TestEnvironment(t *testing.T) {
 	t.Setenv("GRPC_XDS_BOOTSTRAP", "")
 	t.Setenv("GRPC_XDS_BOOTSTRAP_CONFIG", "")
