@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -55,6 +56,10 @@ type Explanation struct {
 	LoadBalancer string
 	// HashHeader is what CONSISTENT_HASH goes by.
 	HashHeader string
+	// Outside says that the server is not of the mesh and known by its name, or by
+	// ServerName: its tls mode is SIMPLE.
+	Outside    bool
+	ServerName string
 	// Plaintext says that the target's server takes callers without TLS, too: its
 	// PeerAuthentication is PERMISSIVE.
 	Plaintext bool
@@ -145,6 +150,7 @@ func (p *Policy) Explain(q Query) Explanation {
 	e.Identities = plan.destination.Identities
 	e.LoadBalancer = plan.destination.Balance.Algorithm.String()
 	e.HashHeader = plan.destination.HashHeader
+	e.Outside, e.ServerName = plan.destination.TLS.Mode == policy.SimpleTLS, plan.destination.TLS.ServerName
 	e.Plaintext = p.permissiveAt(plan.destination.Identities, q.Target)
 	e.places(&plan.destination)
 	e.Limits = limits(&plan.destination)
@@ -212,6 +218,9 @@ func (e Explanation) String() string {
 	}
 	for _, id := range e.Identities {
 		fmt.Fprintf(&b, "  server: %s\n", id)
+	}
+	if e.Outside {
+		fmt.Fprintf(&b, "  server: outside of the mesh, by its name %s\n", cmp.Or(e.ServerName, "in the target"))
 	}
 	if e.Plaintext {
 		b.WriteString("  the server takes callers without TLS, too (PeerAuthentication is PERMISSIVE)\n")

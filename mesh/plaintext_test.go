@@ -215,6 +215,15 @@ func TestPermissiveServerSlowLoris(t *testing.T) {
 	})
 }
 
+// Explain says of a target that its server is not of the mesh.
+func TestExplainOutside(t *testing.T) {
+	t.Parallel()
+	e := parsePolicy(t, "kind: Destination\nhost: login\ntrafficPolicy: {tls: {mode: SIMPLE, sni: login.test}}\n").Explain(mesh.Query{Target: "dns:///login:443", Method: "/keys"})
+	if !e.Outside || !strings.Contains(e.String(), "outside of the mesh, by its name login.test") {
+		t.Errorf("explanation = %s", e)
+	}
+}
+
 // Explain says of a target that its server takes plaintext.
 func TestExplainPermissive(t *testing.T) {
 	t.Parallel()

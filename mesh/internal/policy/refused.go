@@ -70,7 +70,7 @@ func destinationWords() map[string]string {
 		own      = "the mesh shows its own identity, or with SIMPLE none"
 		local    = "lost connections and silence count as gateway errors"
 	)
-	return map[string]string{
+	return map[string]string{ //nolint:gosec // words for credentials, and none
 		"maglev":                         `"ringHash" is what there is: it, too, moves no requests but those of endpoints that come or go`,
 		"useSourceIp":                    "callers have no address here: hash a header",
 		"httpCookie":                     "hash a header",
