@@ -34,7 +34,7 @@
 // "end" is the end, upon which clients should close, since they would connect again. In arrays and lines an error is a
 // last element {"@error": PROBLEM}. Until a second has passed or something has come, an error has an HTTP status instead.
 // The trailers that configuration lets through are a member "trailers" of these last events; who sends "TE: trailers"
-// also gets them as trailers of HTTP (RFC 9110, section 6.5).
+// also gets them as trailers of HTTP (RFC 9110, section 6.5), the only place for them where lines or an array end well.
 //
 // Where [Options.Events] keeps a method's streams, events have ids, and a client that comes back with Last-Event-ID (as
 // browsers do) goes on behind that event. If events may be missing, it is told by an event "gap" with a reason, unknown,
