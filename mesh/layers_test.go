@@ -43,7 +43,7 @@ kind: RateLimit
 name: callers
 rules:
 - to: [{operation: {paths: [/shop.orders.v1.OrderService/*]}}]
-  tokenBucket: {maxTokens: 1000000, tokensPerFill: 1000000, fillInterval: 1s}
+  tokenBucket: {maxTokens: 1000000, tokensPerFill: 1000000, fillInterval: 10ms}
 ---
 kind: Overload
 name: server

@@ -86,24 +86,22 @@ type work struct {
 	began   time.Time
 }
 
-// begin waits until the server takes the call on. The context is the one to serve it
+// begin waits until the server takes the call on, which came now. The context is the one to serve it
 // with; the work must be ended.
-func (m *Mesh) begin(ctx context.Context, method string) (context.Context, work, error) {
+func (m *Mesh) begin(ctx context.Context, method string, now time.Time) (context.Context, work, error) {
 	p := m.policy.Load()
 	if len(p.file.Overloads) == 0 {
 		return hand(ctx, false), work{}, nil
 	}
 	var caller authz.Principal
-	name := ""
 	if info, ok := tlsInfo(ctx); ok && info.SPIFFEID != nil {
 		caller = authz.Principal{TrustDomain: info.SPIFFEID.Host, Path: info.SPIFFEID.Path}
-		name = caller.TrustDomain + caller.Path
 	}
 	document, rule := p.overloadRule(caller, method)
 	if rule == nil {
 		return hand(ctx, false), work{}, nil
 	}
-	trusted := name != "" && document.Trusts(caller)
+	trusted := caller.TrustDomain != "" && document.Trusts(caller)
 	if err := m.inTime(ctx, rule, method); err != nil {
 		return ctx, work{}, err
 	}
@@ -114,14 +112,18 @@ func (m *Mesh) begin(ctx context.Context, method string) (context.Context, work,
 	if limiter == nil { // a reload was quicker
 		return hand(ctx, trusted), work{}, nil
 	}
-	if err := limiter.Enter(ctx, name, priority(ctx, trusted)); err != nil {
+	waited, err := limiter.Enter(ctx, adaptive.Caller(caller), priority(ctx, trusted))
+	if err != nil {
 		return ctx, work{}, m.shed(ctx, err, limiter, document.Name, method)
 	}
-	if err := m.inTime(ctx, rule, method); err != nil { // it may have waited
-		limiter.Leave(0, time.Now())
-		return ctx, work{}, err
+	if waited {
+		now = time.Now()
+		if err := m.inTime(ctx, rule, method); err != nil {
+			limiter.Leave(0, now)
+			return ctx, work{}, err
+		}
 	}
-	return hand(ctx, trusted), work{limiter: limiter, began: time.Now()}, nil
+	return hand(ctx, trusted), work{limiter: limiter, began: now}, nil
 }
 
 // end ends a call's work. How long it took says how busy the server is, if it has

@@ -32,11 +32,10 @@ func (p *Policy) rateRules(caller authz.Principal, method string, yield func(*po
 
 // limited refuses a call whose caller has made too many of late, and tells when the
 // next may come.
-func (m *Mesh) limited(ctx context.Context, p *Policy, info *credentials.TLSInfo, caller authz.Principal, method string) error {
+func (m *Mesh) limited(ctx context.Context, p *Policy, info *credentials.TLSInfo, caller authz.Principal, method string, now time.Time) error {
 	if len(p.file.RateLimits) == 0 {
 		return nil
 	}
-	now := time.Now()
 	var refusal error
 	p.rateRules(caller, method, func(limit *policy.RateLimit, rule *policy.RateRule) bool {
 		key := rate.Key{Rule: rule.ID, TrustDomain: caller.TrustDomain, Path: caller.Path, Method: method}

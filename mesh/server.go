@@ -105,10 +105,11 @@ func (s *Server) Drain(ctx context.Context) error {
 
 // serveUnary is the mesh's part of serving a call.
 func (m *Mesh) serveUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (reply any, err error) {
-	if _, err := m.admit(ctx, info.FullMethod); err != nil {
+	now := time.Now()
+	if _, err := m.admit(ctx, info.FullMethod, now); err != nil {
 		return nil, err
 	}
-	ctx, work, err := m.begin(ctx, info.FullMethod)
+	ctx, work, err := m.begin(ctx, info.FullMethod, now)
 	if err != nil {
 		return nil, err
 	}
@@ -124,11 +125,12 @@ func (m *Mesh) serveUnary(ctx context.Context, req any, info *grpc.UnaryServerIn
 // serveStream is the mesh's part of serving a stream: besides what a call gets,
 // the stream's context ends a little before the connection's certificate does.
 func (m *Mesh) serveStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) (err error) {
-	expiry, err := m.admit(stream.Context(), info.FullMethod)
+	now := time.Now()
+	expiry, err := m.admit(stream.Context(), info.FullMethod, now)
 	if err != nil {
 		return err
 	}
-	ctx, work, err := m.begin(stream.Context(), info.FullMethod)
+	ctx, work, err := m.begin(stream.Context(), info.FullMethod, now)
 	if err != nil {
 		return err
 	}
@@ -164,9 +166,9 @@ func (s *serverStream) Context() context.Context { return s.ctx }
 
 // admit says whether the caller may call the method now, and until when its
 // connection lasts.
-func (m *Mesh) admit(ctx context.Context, method string) (time.Time, error) {
+func (m *Mesh) admit(ctx context.Context, method string, now time.Time) (time.Time, error) {
 	inForce := m.policy.Load()
-	info, expiry, err := m.caller(ctx, inForce, method)
+	info, expiry, err := m.caller(ctx, inForce, method, now)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -186,7 +188,7 @@ func (m *Mesh) admit(ctx context.Context, method string) (time.Time, error) {
 		return time.Time{}, status.Error(codes.PermissionDenied, "no rule of the mesh policy allows this call")
 	}
 	m.counts.allowed.Add(1)
-	if err := m.limited(ctx, inForce, &info, caller, method); err != nil {
+	if err := m.limited(ctx, inForce, &info, caller, method, now); err != nil {
 		return time.Time{}, err
 	}
 	return expiry, nil
@@ -194,7 +196,7 @@ func (m *Mesh) admit(ctx context.Context, method string) (time.Time, error) {
 
 // caller returns what is known of the caller, and until when its connection lasts: the
 // zero time is no end. A plaintext caller, where the policy takes one, is nobody.
-func (m *Mesh) caller(ctx context.Context, inForce *Policy, method string) (credentials.TLSInfo, time.Time, error) {
+func (m *Mesh) caller(ctx context.Context, inForce *Policy, method string, now time.Time) (credentials.TLSInfo, time.Time, error) {
 	info, ok := tlsInfo(ctx)
 	if !ok || info.SPIFFEID == nil {
 		if m.plaintext(ctx, inForce) {
@@ -204,7 +206,7 @@ func (m *Mesh) caller(ctx context.Context, inForce *Policy, method string) (cred
 		return info, time.Time{}, status.Error(codes.Unauthenticated, "a client certificate with a SPIFFE id is required")
 	}
 	expiry, ok := m.lives.end(&info)
-	if !ok || !time.Now().Before(expiry) {
+	if !ok || !now.Before(expiry) {
 		m.counts.expired.Add(1)
 		m.onEvent(Event{Kind: CallExpired, Method: method, Peer: peerID(&info)})
 		return info, time.Time{}, errRotated()

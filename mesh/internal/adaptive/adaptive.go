@@ -89,32 +89,35 @@ func (l *Limiter) Configure(c Config) {
 	l.admit()
 }
 
-// Enter waits until the request may be worked on. Its error is [ErrShed] or ctx's.
-// Who was let in calls [Limiter.Leave].
-func (l *Limiter) Enter(ctx context.Context, caller string, p Priority) error {
+// Caller is whose requests compete with others'.
+type Caller struct{ TrustDomain, Path string }
+
+// Enter waits until the request may be worked on, and says whether it had to. Its error
+// is [ErrShed] or ctx's. Who was let in calls [Limiter.Leave].
+func (l *Limiter) Enter(ctx context.Context, caller Caller, p Priority) (waited bool, err error) {
 	l.mu.Lock()
 	if l.queue.count == 0 && l.running < l.gradient.allowed() {
 		l.enter()
 		l.mu.Unlock()
-		return nil
+		return false, nil
 	}
 	l.gradient.bound = true
 	w, limit := l.wait(caller, p), l.config.MaxWait
 	l.mu.Unlock()
 	if w == nil {
-		return ErrShed
+		return false, ErrShed
 	}
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
-	err := ErrShed
+	err = ErrShed
 	select {
 	case err := <-w.turn:
-		return err
+		return true, err
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	case <-timer.C:
 	}
-	return l.give(w, err)
+	return true, l.give(w, err)
 }
 
 // enter counts a request in. The lock is held.
@@ -125,7 +128,7 @@ func (l *Limiter) enter() {
 
 // wait puts a request into the queue, nil if there is no place for it. The lock is
 // held.
-func (l *Limiter) wait(caller string, p Priority) *waiter {
+func (l *Limiter) wait(caller Caller, p Priority) *waiter {
 	if room := l.pending(); l.queue.count >= room {
 		victim := l.queue.victim(caller, p)
 		if victim == nil || room == 0 {

@@ -46,7 +46,7 @@ func newServer(c adaptive.Config, workers int, service time.Duration) *server {
 // serve takes a request; label counts it.
 func (s *server) serve(ctx context.Context, label, caller string, p adaptive.Priority) {
 	arrived := time.Now()
-	err := s.limiter.Enter(ctx, caller, p)
+	_, err := s.limiter.Enter(ctx, adaptive.Caller{Path: caller}, p)
 	if err == nil {
 		began := time.Now()
 		s.workers <- struct{}{}
@@ -283,13 +283,16 @@ func TestWaiting(t *testing.T) {
 		c := adaptive.Default()
 		c.MaxLimit, c.MinLimit, c.MaxPending, c.MaxWait = 1, 1, 2, time.Second
 		l := adaptive.New(c, time.Now())
-		if err := l.Enter(t.Context(), "a", adaptive.Critical); err != nil {
+		if _, err := l.Enter(t.Context(), adaptive.Caller{Path: "a"}, adaptive.Critical); err != nil {
 			t.Fatal(err)
 		}
 		results := map[string]chan error{}
 		wait := func(name string, ctx context.Context, p adaptive.Priority) {
 			results[name] = make(chan error, 1)
-			go func() { results[name] <- l.Enter(ctx, "a", p) }()
+			go func() {
+				_, err := l.Enter(ctx, adaptive.Caller{Path: "a"}, p)
+				results[name] <- err
+			}()
 			synctest.Wait()
 		}
 		cancelled, cancel := context.WithCancel(t.Context())
@@ -299,7 +302,7 @@ func TestWaiting(t *testing.T) {
 		if err := <-results["displaced"]; !errors.Is(err, adaptive.ErrShed) {
 			t.Errorf("displaced: %v", err)
 		}
-		if err := l.Enter(t.Context(), "a", adaptive.Critical); !errors.Is(err, adaptive.ErrShed) {
+		if _, err := l.Enter(t.Context(), adaptive.Caller{Path: "a"}, adaptive.Critical); !errors.Is(err, adaptive.ErrShed) {
 			t.Errorf("to a full queue: %v", err)
 		}
 		cancel()
@@ -359,7 +362,7 @@ func TestConcurrentUse(t *testing.T) {
 			for n := range 200 {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(1+n%5)*time.Millisecond)
 				began := time.Now()
-				if err := l.Enter(ctx, string(rune('a'+i%7)), adaptive.Priority(n%4)); err != nil {
+				if _, err := l.Enter(ctx, adaptive.Caller{Path: string(rune('a' + i%7))}, adaptive.Priority(n%4)); err != nil {
 					refused.Add(1)
 				} else {
 					served.Add(1)
@@ -383,7 +386,7 @@ func TestConcurrentUse(t *testing.T) {
 func TestAllocations(t *testing.T) {
 	l := adaptive.New(adaptive.Default(), time.Now())
 	if n := testing.AllocsPerRun(1000, func() {
-		if err := l.Enter(t.Context(), "a", adaptive.Critical); err != nil {
+		if _, err := l.Enter(t.Context(), adaptive.Caller{Path: "a"}, adaptive.Critical); err != nil {
 			t.Fatal(err)
 		}
 		l.Leave(time.Millisecond, time.Now())
@@ -396,7 +399,7 @@ func BenchmarkEnter(b *testing.B) {
 	l := adaptive.New(adaptive.Default(), time.Now())
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := l.Enter(b.Context(), "a", adaptive.Critical); err != nil {
+		if _, err := l.Enter(b.Context(), adaptive.Caller{Path: "a"}, adaptive.Critical); err != nil {
 			b.Fatal(err)
 		}
 		l.Leave(time.Millisecond, time.Now())

@@ -29,21 +29,21 @@ type queue struct {
 // level is who waits with one priority.
 type level struct {
 	waiters list.List      // of *waiter
-	callers map[string]int // how many each caller has in it
+	callers map[Caller]int // how many each caller has in it
 }
 
 type waiter struct {
-	caller   string
+	caller   Caller
 	priority Priority
 	place    *list.Element
 	turn     chan error // what has become of it
 }
 
-func (q *queue) push(caller string, p Priority) *waiter {
+func (q *queue) push(caller Caller, p Priority) *waiter {
 	w := &waiter{caller: caller, priority: p, turn: make(chan error, 1)}
 	l := &q.levels[p]
 	if l.callers == nil {
-		l.callers = map[string]int{}
+		l.callers = map[Caller]int{}
 	}
 	w.place = l.waiters.PushBack(w)
 	l.callers[caller]++
@@ -73,7 +73,7 @@ func (q *queue) first() *waiter {
 // victim is who has to go for a request of that caller and priority: somebody less
 // important, or the last of the caller with the most requests of the same priority,
 // if those are more than the new one's. It is nil if the new one has to go.
-func (q *queue) victim(caller string, p Priority) *waiter {
+func (q *queue) victim(caller Caller, p Priority) *waiter {
 	for less := range p {
 		if back := q.levels[less].waiters.Back(); back != nil {
 			w, _ := back.Value.(*waiter)
@@ -81,13 +81,13 @@ func (q *queue) victim(caller string, p Priority) *waiter {
 		}
 	}
 	l := &q.levels[p]
-	greedy, most := "", l.callers[caller]+1
+	greedy, most := Caller{}, l.callers[caller]+1
 	for name, n := range l.callers {
 		if n > most {
 			greedy, most = name, n
 		}
 	}
-	if greedy == "" {
+	if most == l.callers[caller]+1 {
 		return nil
 	}
 	for back := l.waiters.Back(); back != nil; back = back.Prev() {

@@ -56,8 +56,8 @@ func (r *reader) tokenBucket(n ast.Node, l *rate.Limit) {
 		key{name: "maxTokens", must: true, read: func(n ast.Node) { r.integer(n, "maxTokens", 1, 1_000_000, &l.Burst) }},
 		key{name: "tokensPerFill", read: func(n ast.Node) { r.integer(n, "tokensPerFill", 1, 1_000_000, &tokens) }},
 		key{name: "fillInterval", must: true, read: func(n ast.Node) { r.duration(n, "fillInterval", &interval) }})
-	if interval > time.Hour || interval/time.Duration(tokens) < time.Microsecond {
-		r.fail(place(n), "tokenBucket: want a fillInterval of at most 1h, and at most a token a microsecond")
+	if interval > time.Hour || interval/time.Duration(tokens) < 10*time.Nanosecond {
+		r.fail(place(n), "tokenBucket: want a fillInterval of at most 1h, and at most a token every 10ns")
 		return
 	}
 	l.Every = interval / time.Duration(tokens)

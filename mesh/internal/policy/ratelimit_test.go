@@ -47,7 +47,7 @@ func TestRateLimitMistakes(t *testing.T) {
 		{"tokenBucket: {maxTokens: 0, fillInterval: 1s}", `m.yaml:4:28: maxTokens: 0, want a whole number from 1`},
 		{"tokenBucket: {maxTokens: 5, fillInterval: 1}", `fillInterval: 1, want a positive duration`},
 		{"tokenBucket: {maxTokens: 5, fillInterval: 2h}", `want a fillInterval of at most 1h`},
-		{"tokenBucket: {maxTokens: 5, tokensPerFill: 1000000, fillInterval: 1ms}", `at most a token a microsecond`},
+		{"tokenBucket: {maxTokens: 5, tokensPerFill: 1000000, fillInterval: 1ms}", `at most a token every 10ns`},
 		{"tokenBucket: {maxTokens: 5, fillInterval: 1s}\n  when: []", `rule: the mesh does not honour "when", want "from", "to" or "tokenBucket"`},
 	})
 }
