@@ -48,7 +48,7 @@ func join(ctx context.Context, cfg *config.Mesh, idempotent func(string) bool, l
 func logEvent(ctx context.Context, logger *slog.Logger, e mesh.Event) {
 	var level slog.Level
 	switch e.Kind {
-	case mesh.PolicyRefused, mesh.EndpointEjected, mesh.RetryRefused:
+	case mesh.PolicyRefused, mesh.EndpointEjected, mesh.RetryRefused, mesh.ConnectionRevoked:
 		level = slog.LevelWarn
 	case mesh.PolicyLoaded:
 		level = slog.LevelInfo
