@@ -50,6 +50,8 @@ func counted() []counter {
 		{"mesh.server.dry_run_differs", "{call}", "Decisions that a policy in dry run would change.", func(s *Stats) uint64 { return s.DryRunDiffers }},
 		{"mesh.server.limited", "{call}", "Calls that a RateLimit refused.", func(s *Stats) uint64 { return s.Limited }},
 		{"mesh.server.shed", "{call}", "Calls that the server had too much to do for.", func(s *Stats) uint64 { return s.Shed }},
+		{"mesh.server.plaintext", "{call}", "Calls that came without TLS, allowed or not.", func(s *Stats) uint64 { return s.Plaintext }},
+		{"mesh.connections.revoked", "{connection}", "Connections closed because their peers were trusted no more.", func(s *Stats) uint64 { return s.Revoked }},
 		{"mesh.server.expired", "{call}", "Calls refused because the connection's certificate had ended.", func(s *Stats) uint64 { return s.Expired }},
 		{"mesh.server.plaintext", "{call}", "Calls that came without TLS, allowed or not.", func(s *Stats) uint64 { return s.Plaintext }},
 		{"mesh.server.panics", "{panic}", "Panics of handlers.", func(s *Stats) uint64 { return s.Panics }},
