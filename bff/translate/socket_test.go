@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/portico-bff/portico/bff/config/unit"
 	"github.com/portico-bff/portico/bff/translate"
 	"github.com/portico-bff/portico/upstream"
 )
@@ -368,6 +369,34 @@ func TestSocketBackPressure(t *testing.T) {
 	}
 	if got := read(t, conn); len(got) != size+len(`{"title":""}`) {
 		t.Errorf("got %d bytes", len(got))
+	}
+}
+
+// A service that takes no messages holds the client back: no more than what sockets and one message hold is under way.
+func TestSocketBackPressureUpstream(t *testing.T) {
+	t.Parallel()
+	const size = 64 << 10
+	d := library(t)
+	rt, err := translate.New(d.Methods(libraryService), translate.Options{
+		Caller: serving(func(c *call) error { <-c.ctx.Done(); return c.ctx.Err() }), Resolver: d.Types(),
+		Streams: translate.StreamLimits{Rate: unit.Rate{Events: 100_000, Per: time.Second}, Burst: 100_000},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn := dial(t, rt, "/v1/books/moby:chat")
+	frame := []byte(`{"title":"` + strings.Repeat("x", size) + `"}`)
+	taken := 0
+	for ; taken < 10_000; taken++ {
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		err := conn.Write(ctx, websocket.MessageText, frame)
+		cancel()
+		if err != nil {
+			break
+		}
+	}
+	if taken*size > 32<<20 {
+		t.Errorf("%d messages of %d bytes were taken for a service that takes none", taken, size)
 	}
 }
 
