@@ -207,3 +207,28 @@ func BenchmarkUnary(b *testing.B) {
 		})
 	}
 }
+
+// unaryAllocs is how many allocations a unary request may take from the edge to gRPC and back; net/http and gRPC's transport
+// come on top with about a hundred. It may only shrink.
+const unaryAllocs = 34
+
+func TestUnaryAllocs(t *testing.T) { //nolint:paralleltest // it counts everybody's allocations
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	h, token := unaryDoor(t)
+	for name, url := range unaryCases() {
+		r := unaryRequest(t, url, token)
+		w := &sink{header: http.Header{}}
+		got := testing.AllocsPerRun(500, func() {
+			clear(w.header)
+			h.ServeHTTP(w, r)
+		})
+		if w.status != 0 || w.size == 0 {
+			t.Errorf("%s: status %d, %d bytes", name, w.status, w.size)
+		}
+		if got > unaryAllocs {
+			t.Errorf("%s: %v allocations, want at most %d", name, got, unaryAllocs)
+		}
+	}
+}

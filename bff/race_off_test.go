@@ -1,0 +1,5 @@
+//go:build !race
+
+package bff
+
+const raceEnabled = false
