@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -61,7 +60,7 @@ func unaryDoor(tb testing.TB) (http.Handler, string) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s := &Server{logger: slog.New(slog.NewJSONHandler(io.Discard, nil)), metrics: prometheus.NewRegistry()}
+	s := &Server{logger: slog.New(slog.NewJSONHandler(&sink{}, nil)), metrics: prometheus.NewRegistry()}
 	tracer := noop.NewTracerProvider()
 	s.parts, err = compile(tb.Context(), &file.Config, descriptors, environment{
 		logger: s.logger, metrics: s.metrics, tracer: tracer, dial: []grpc.DialOption{grpc.WithUnaryInterceptor(answers(tb))},

@@ -3,6 +3,7 @@ package edge_test
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -62,7 +63,9 @@ func listen(tb testing.TB, wrap func(net.Listener) net.Listener) string {
 	go func() { served <- server.Serve(wrap(lis)) }()
 	tb.Cleanup(func() {
 		_ = server.Close()
-		<-served
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			tb.Error(err)
+		}
 	})
 	return lis.Addr().String()
 }

@@ -97,9 +97,9 @@ func socketToken(r *http.Request) string {
 	if token == "" {
 		return ""
 	}
-	r.Header.Del(name)
+	delete(r.Header, name)
 	if len(rest) > 0 {
-		r.Header.Set(name, strings.Join(rest, ", "))
+		r.Header[name] = []string{strings.Join(rest, ", ")}
 	}
 	return token
 }

@@ -20,7 +20,7 @@ const requestID = "X-Request-Id"
 func identified(door func(*http.Request) request.Door) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			id := ""
+			var id string
 			if sent := r.Header[requestID]; len(sent) == 1 && saneID(sent[0]) {
 				id = sent[0]
 			} else {
@@ -38,7 +38,7 @@ func identified(door func(*http.Request) request.Door) func(http.Handler) http.H
 				f := fault.New(codes.InvalidArgument, err.Error(), fault.WithCause(err))
 				x.record.Code, x.record.Err = f.Code, f
 			}
-			next.ServeHTTP(w, r.WithContext(x))
+			next.ServeHTTP(w, r.WithContext(x)) //nolint:contextcheck // it is the request's, and more
 		})
 	}
 }

@@ -22,7 +22,9 @@ func TestLinesAreSlogs(t *testing.T) {
 		"plain", "", "with \"quotes\" and \\", "<html>&", "é\u2028\x00\x7f\xff\n", strings.Repeat("long ", 1000),
 		0, 1, -1, int64(math.MinInt64), uint64(math.MaxUint64), true, false,
 		0.0, math.Copysign(0, -1), 1.5, 0.001, 12.345, 1e-6, 9e-7, 1e20, 1e21, -1e21, math.NaN(), math.Inf(1), math.MaxFloat64, math.SmallestNonzeroFloat64,
-		time.Second, at, nil, errors.New("an error"), []string{"a"}, slog.GroupValue(), slog.GroupValue(slog.Int("n", 1)),
+		time.Second, at, nil, errors.New("an error"),
+		[]string{"a"},
+		slog.GroupValue(), slog.GroupValue(slog.Int("n", 1)),
 	}
 	for _, options := range []*slog.HandlerOptions{
 		nil,
@@ -74,7 +76,7 @@ func TestLinesAreSlogs(t *testing.T) {
 
 func BenchmarkHandler(b *testing.B) {
 	for name, h := range map[string]slog.Handler{
-		"slog": slog.NewJSONHandler(io.Discard, nil), "logbuf": logbuf.New(io.Discard).Handler(nil),
+		"slog": slog.NewJSONHandler(io.MultiWriter(io.Discard), nil), "logbuf": logbuf.New(io.Discard).Handler(nil),
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()

@@ -50,11 +50,11 @@ func TestLinesWaitAndShareAWrite(t *testing.T) {
 					t.Fatalf("a line was %d bytes, %v", n, err)
 				}
 			}
-			time.Sleep(logbuf.Delay - 1)
+			time.Sleep(logbuf.Delay - time.Nanosecond)
 			if _, writes := o.seen(); writes != round {
 				t.Fatalf("%d writes before the delay of round %d is over", writes, round)
 			}
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			synctest.Wait()
 			text, writes := o.seen()
 			if lines := strings.Count(text, "\n"); writes != round+1 || lines != 10*(round+1) {
