@@ -231,7 +231,7 @@ func (u *unaryCall) attempt(ctx context.Context, now time.Time, c *call, reply a
 		defer cancel()
 		c.Plain(rest)
 	}
-	err := u.invoke(c, u.method, u.req, reply, u.conn, opts...)
+	err := u.invoke(c, u.method, u.req, reply, u.conn, opts...) //nolint:contextcheck // c is the context, of ctx
 	return result{call: c, err: err, timedOut: err != nil && try > 0 && c.Err() != nil && ctx.Err() == nil}
 }
 

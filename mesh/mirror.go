@@ -42,8 +42,8 @@ func (u *unaryCall) mirror(ctx context.Context, reply any, opts []grpc.CallOptio
 	ctx = metadata.AppendToOutgoingContext(context.WithoutCancel(ctx), mirrorHeader, "true")
 	copied := &call{subset: u.rule.Mirror.Subset, mirrored: true}
 	copied.Plain(ctx)
-	answer := fresh() // here, since it looks at the caller's reply
-	ch.mesh.work.Go(func() {
+	answer := fresh()        // here, since it looks at the caller's reply
+	ch.mesh.work.Go(func() { //nolint:contextcheck // copied is the context, of ctx
 		defer ch.mirrors.Add(-1)
 		ctx, cancel := context.WithTimeout(copied, limit)
 		defer cancel()

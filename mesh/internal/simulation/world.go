@@ -90,7 +90,7 @@ type endpoint struct {
 func (w *world) run() outcome {
 	s := &simulation{world: w, clock: newClock(), chance: rand.New(newRandom(0))} //nolint:gosec // to be repeated
 	s.intervals = make([]Counts, int(w.Length/Interval)+1)
-	s.outcome.attempts = make([]int, w.Endpoints)
+	s.attempts = make([]int, w.Endpoints)
 	for range w.Endpoints {
 		s.endpoints = append(s.endpoints, new(endpoint))
 	}
@@ -180,7 +180,7 @@ func (s *simulation) attempt(r *request) {
 	}
 	choice, _ := r.client.set.Pick(&s.Balance, choose)
 	choice.Host.Begin(0, s.now)
-	s.outcome.attempts[choice.Index]++
+	s.attempts[choice.Index]++
 	took, what := s.serve(choice.Index)
 	began := s.now
 	s.after(took, func() {

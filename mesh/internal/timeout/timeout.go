@@ -32,7 +32,7 @@ func (q *Queue) Time() time.Duration { return q.time }
 // [Context.End], whichever is first. It is made to be a part of something else, which
 // is why [Context.Begin] does not make it. It must not be copied, nor used again.
 type Context struct {
-	context.Context // the parent
+	context.Context //nolint:containedctx // the parent: it is a context
 
 	queue    *Queue
 	deadline time.Time

@@ -90,7 +90,7 @@ func TestMany(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		q := timeout.New(time.Second)
-		random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a test's
+		random := rand.New(rand.NewPCG(1, 2))
 		var all sync.WaitGroup
 		for range 2000 {
 			began, stays := time.Now(), random.IntN(2) == 0

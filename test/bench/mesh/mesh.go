@@ -128,8 +128,9 @@ func (b *bench) round(ctx context.Context, round int) error {
 			b.progress(round, b.calls[c].line(c, last))
 		}
 	}
-	for i := range smallest() {
-		name := smallest()[(i+round)%2]
+	clients := smallest()
+	for i := range clients {
+		name := clients[(i+round)%2]
 		if err := b.remember(ctx, name); err != nil {
 			return fmt.Errorf("memory of %s: %w", name, err)
 		}

@@ -6,12 +6,11 @@ import (
 	"net"
 	"time"
 
+	"github.com/portico-bff/portico/mesh"
 	"github.com/spiffe/go-spiffe/v2/spiffetls/tlsconfig"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/protobuf/types/known/wrapperspb"
-
-	"github.com/portico-bff/portico/mesh"
 )
 
 // Method is the service's only one: it answers with what it is sent, a google.protobuf.BytesValue.

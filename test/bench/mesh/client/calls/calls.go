@@ -46,5 +46,5 @@ func Run(conn grpc.ClientConnInterface, method string, in io.Reader, out io.Writ
 	_, err := io.Copy(io.Discard, in)
 	cancel()
 	all.Wait()
-	return cmp.Or(append(errs, err)...)
+	return cmp.Or(cmp.Or(errs...), err)
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/portico-bff/portico/mesh"
+
 	"github.com/portico-bff/portico/test/bench/mesh/client/calls"
 )
 
