@@ -291,7 +291,8 @@ func (c *conversation) writeFrame(ctx context.Context, kind websocket.MessageTyp
 	return c.conn.Write(ctx, kind, frame)
 }
 
-// ping asks the client for a sign of life, but only while pongs are read: not while the service holds us back.
+// ping asks the client for a sign of life. While the service holds us back no pong is read; then it only finds out whether
+// the connection is still there to write to.
 func (c *conversation) ping(ctx context.Context) {
 	tick := time.NewTicker(c.limits.Ping)
 	defer tick.Stop()
@@ -301,13 +302,11 @@ func (c *conversation) ping(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if !c.reading.Load() {
-			continue
-		}
+		reading := c.reading.Load()
 		limit, cancel := context.WithTimeout(ctx, c.limits.Ping)
 		err := c.conn.Ping(limit)
 		cancel()
-		if err != nil && c.reading.Load() {
+		if err != nil && (reading && c.reading.Load() || !reading && !errors.Is(err, context.DeadlineExceeded)) {
 			c.abandon(fmt.Errorf("no pong: %w", err))
 			return
 		}

@@ -373,13 +373,15 @@ func TestSocketBackPressure(t *testing.T) {
 }
 
 // A service that takes no messages holds the client back: no more than what sockets and one message hold is under way.
+// A client that leaves meanwhile is noticed nonetheless.
 func TestSocketBackPressureUpstream(t *testing.T) {
 	t.Parallel()
 	const size = 64 << 10
 	d := library(t)
+	cancelled := make(chan struct{})
 	rt, err := translate.New(d.Methods(libraryService), translate.Options{
-		Caller: serving(func(c *call) error { <-c.ctx.Done(); return c.ctx.Err() }), Resolver: d.Types(),
-		Streams: translate.StreamLimits{Rate: unit.Rate{Events: 100_000, Per: time.Second}, Burst: 100_000},
+		Caller: serving(func(c *call) error { <-c.ctx.Done(); close(cancelled); return c.ctx.Err() }), Resolver: d.Types(),
+		Streams: translate.StreamLimits{Ping: 200 * time.Millisecond, Rate: unit.Rate{Events: 100_000, Per: time.Second}, Burst: 100_000},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -397,6 +399,12 @@ func TestSocketBackPressureUpstream(t *testing.T) {
 	}
 	if taken*size > 32<<20 {
 		t.Errorf("%d messages of %d bytes were taken for a service that takes none", taken, size)
+	}
+	// The write that did not end has cut the connection. That shows by the pings, though nobody reads.
+	select {
+	case <-cancelled:
+	case <-time.After(10 * time.Second):
+		t.Error("nobody notices that the client has left")
 	}
 }
 
