@@ -57,6 +57,7 @@ func brokenConfigs() []broken {
 		// auth
 		{"issuer without keys", "      jwks_uri: ${ISSUER_JWKS:-http://issuer:7070/.well-known/jwks.json}\n", "", "", "one of jwks_uri and jwks_file is needed"},
 		{"algorithm", "      roles_claim: roles\n", "      roles_claim: roles\n      algorithms: [none]\n", "none]", "none"},
+		{"keys through the mesh in plain text", "      roles_claim: roles\n", "      roles_claim: roles\n      jwks_mesh: true # here\n", "true # here", "a jwks_uri with https"},
 		// methods
 		{"unknown method", "FleetService/SendCommand", "FleetService/SendComand", `"shop.fleet.v1.FleetService/SendComand"`, `did you mean "shop.fleet.v1.FleetService/SendCommand"?`},
 		{"syntax of a rule", `"'admin' in principal.roles"`, `"'admin' in in principal.roles"`, `"'admin' in in`, "Syntax error"},

@@ -25,7 +25,7 @@ type environment struct {
 	logger  *slog.Logger
 	metrics prometheus.Registerer
 	tracer  trace.TracerProvider
-	mesh    upstream.Dialer // nil without a mesh section
+	mesh    network // nil without a mesh section
 	dial    []grpc.DialOption
 }
 
@@ -53,7 +53,11 @@ func compile(ctx context.Context, cfg *config.Config, descriptors *upstream.Desc
 
 	c.clients, err = upstream.NewClients(cfg.Upstreams, c.descriptors, env.mesh, env.dial...)
 	section(err, "upstreams")
-	c.auth, err = auth.New(ctx, cfg.Auth, auth.Options{Logger: env.logger})
+	known := auth.Options{Logger: env.logger}
+	if env.mesh != nil {
+		known.Mesh = env.mesh.Transport
+	}
+	c.auth, err = auth.New(ctx, cfg.Auth, known)
 	section(err, "auth")
 	c.core, err = core.New(core.Options{
 		Descriptors: c.descriptors, Next: c.clients, Methods: cfg.Methods, Upstreams: cfg.Upstreams, Limits: cfg.Limits,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"strings"
 	"sync/atomic"
 
@@ -18,13 +19,20 @@ import (
 	"github.com/portico-bff/portico/upstream"
 )
 
+// network is the mesh, as this server uses it.
+type network interface {
+	upstream.Dialer
+	// Transport carries HTTP requests to one service.
+	Transport(target string) http.RoundTripper
+}
+
 // member is this server in the mesh. It dials upstreams whose TLS is the mesh's.
 type member struct {
 	mesh     *mesh.Mesh
 	identity mesh.Identity
 }
 
-var _ upstream.Dialer = (*member)(nil)
+var _ network = (*member)(nil)
 
 // join waits for this server's identity and joins the mesh.
 func join(ctx context.Context, cfg *config.Mesh, idempotent func(string) bool, logger *slog.Logger, tracer trace.TracerProvider, meter metric.MeterProvider) (*member, error) {
@@ -72,6 +80,9 @@ func (m *member) NewClient(target, identity string, opts ...grpc.DialOption) (*g
 	return m.mesh.NewClient(target, append(opts, mesh.ExpectIdentity(identity))...)
 }
 
+// Transport carries HTTP requests to a service whom the mesh's policy knows.
+func (m *member) Transport(target string) http.RoundTripper { return m.mesh.Transport(target) }
+
 // Close leaves the mesh.
 func (m *member) Close() error { return errors.Join(m.mesh.Close(), m.identity.Close()) }
 
@@ -90,6 +101,14 @@ type unreachable struct{}
 // NewClient makes a channel that nobody uses.
 func (unreachable) NewClient(target, _ string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 	return grpc.NewClient(target, append(opts, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
+}
+
+// Transport carries nothing.
+func (u unreachable) Transport(string) http.RoundTripper { return u }
+
+// RoundTrip refuses.
+func (unreachable) RoundTrip(*http.Request) (*http.Response, error) {
+	return nil, errors.New("the configuration is only checked")
 }
 
 // knownMethods answers the mesh's question for methods that are known from descriptors at run time. The mesh is there

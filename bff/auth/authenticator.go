@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -30,6 +31,9 @@ const maxVerified = 20_000
 type Options struct {
 	// HTTP fetches keys; nil is a client that follows no redirects.
 	HTTP *http.Client
+	// Mesh carries requests to a service of the mesh, such as "dns:///issuer:8443", for issuers with JWKSMesh; nil if there
+	// is no mesh.
+	Mesh func(target string) http.RoundTripper
 	// Logger is told when keys cannot be loaded. It must not be nil.
 	Logger *slog.Logger
 }
@@ -68,9 +72,9 @@ func New(ctx context.Context, config Config, o Options) (*Authenticator, error) 
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
-	client := o.HTTP
-	if client == nil {
-		client = newClient()
+	if o.HTTP == nil {
+		// Every few minutes, so that no connection is kept.
+		o.HTTP = newClient(&http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, DisableKeepAlives: true})
 	}
 	memory, err := otter.New(&otter.Options[[sha256.Size]byte, verified]{MaximumSize: maxVerified})
 	if err != nil {
@@ -87,6 +91,11 @@ func New(ctx context.Context, config Config, o Options) (*Authenticator, error) 
 		load := fromFile(c.JWKSFile)
 		if c.JWKSURI != "" {
 			warnPlain(ctx, o.Logger, c.JWKSURI)
+			client, err := o.client(&c)
+			if err != nil {
+				wrong = append(wrong, mistake.In(err, "jwt", strconv.Itoa(i)))
+				continue
+			}
 			load = fromURI(client, c.JWKSURI)
 		}
 		source := newKeySource(c.Issuer, load, o.Logger)
@@ -111,11 +120,25 @@ func New(ctx context.Context, config Config, o Options) (*Authenticator, error) 
 	return a, nil
 }
 
-// newClient makes the client that fetches keys: every few minutes, so that no connection is kept, and from where config
-// says, so that no redirect is followed.
-func newClient() *http.Client {
+// client returns what fetches an issuer's keys.
+func (o *Options) client(c *JWT) (*http.Client, error) {
+	if !c.JWKSMesh {
+		return o.HTTP, nil
+	}
+	if o.Mesh == nil {
+		return nil, mistake.At("needs an identity of our own: add a section mesh", "jwks_mesh")
+	}
+	u, err := url.Parse(c.JWKSURI)
+	if err != nil {
+		return nil, err
+	}
+	return newClient(o.Mesh("dns:///" + net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "443")))), nil
+}
+
+// newClient makes a client that fetches keys from where config says, so that no redirect is followed.
+func newClient(t http.RoundTripper) *http.Client {
 	return &http.Client{
-		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, DisableKeepAlives: true},
+		Transport:     t,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }

@@ -29,6 +29,9 @@ type JWT struct {
 	// JWKSURI is where the issuer publishes its keys (RFC 7517). They are fetched at the start and kept fresh; the keys
 	// that are known keep working when the issuer is out of reach.
 	JWKSURI string `yaml:"jwks_uri" json:"jwks_uri,omitempty" jsonschema_description:"Where the issuer publishes its keys, http or https."`
+	// JWKSMesh fetches JWKSURI, which must be https, through the mesh: its policy's Destination for the URI's host and port
+	// says who the issuer is, and where it is found, retried and given up is the mesh's, too.
+	JWKSMesh bool `yaml:"jwks_mesh" json:"jwks_mesh,omitempty" jsonschema_description:"Fetch jwks_uri (https) through the mesh, whose policy says who the issuer is."`
 	// JWKSFile is a file with the keys, instead of JWKSURI. It is read again every minute.
 	JWKSFile string `yaml:"jwks_file" json:"jwks_file,omitempty" jsonschema_description:"A file with the keys, instead of jwks_uri; read again every minute."`
 	// Algorithms are the signature algorithms that are accepted: ES256, RS256, PS256 and EdDSA if not given.
@@ -109,6 +112,9 @@ func (c JWT) validate() error {
 		if u, err := url.Parse(c.JWKSURI); err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
 			add("jwks_uri", strconv.Quote(c.JWKSURI)+" is no URL to fetch keys from", "an https or http URL")
 		}
+	}
+	if c.JWKSMesh && !strings.HasPrefix(c.JWKSURI, "https://") {
+		add("jwks_mesh", "the mesh fetches keys over TLS alone", "a jwks_uri with https")
 	}
 	for i, name := range c.Algorithms {
 		if _, ok := algorithmOf(name); !ok {

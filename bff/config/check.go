@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"strconv"
 
 	"github.com/portico-bff/portico/bff/config/mistake"
 	"github.com/portico-bff/portico/upstream"
@@ -21,6 +22,11 @@ func (c *Config) validate() error {
 	for name, u := range c.Upstreams {
 		if u.TLS.Mode == upstream.TLSMesh && c.Mesh == nil {
 			errs = append(errs, mistake.At("needs an identity of our own: add a section mesh", "upstreams", name, "tls"))
+		}
+	}
+	for i, j := range c.Auth.JWT {
+		if j.JWKSMesh && c.Mesh == nil {
+			errs = append(errs, mistake.At("needs an identity of our own: add a section mesh", "auth", "jwt", strconv.Itoa(i), "jwks_mesh"))
 		}
 	}
 	if c.Drain < 0 {
