@@ -250,8 +250,8 @@
 // do when it has little to do, the limit is cut. Calls beyond it wait, the most
 // critical first, and of equals the callers with the fewest; further ones end
 // RESOURCE_EXHAUSTED at once, and grpc-retry-pushback-ms says when to come again.
-// Three times the load that a server can bear leaves it doing what it can, in some
-// three times the time that a call takes otherwise. Unlike Envoy, which lets
+// Three times the load that a server can bear leaves it doing what it can, and the
+// slowest of the calls that it takes on last some five times as long as otherwise. Unlike Envoy, which lets
 // minConcurrency calls in and refuses the rest to see what a call takes otherwise, the
 // mesh halves the limit for a moment while calls wait.
 //
