@@ -1,6 +1,7 @@
 package bff
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -89,7 +90,9 @@ func serveKeys(t *testing.T, ca *mesh.DevCA) (address string) {
 	go func() { done <- server.ServeTLS(listener, "", "") }()
 	t.Cleanup(func() {
 		_ = server.Close()
-		<-done
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("Serve: %v", err)
+		}
 	})
 	return listener.Addr().String()
 }
