@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -59,6 +60,9 @@ func newStreams(t *testing.T, replicas int, route string, o mesh.Options, handle
 	s.conn = connect(t, s.client, &n, target)
 	s.conn.Connect()
 	time.Sleep(time.Second)
+	for slices.ContainsFunc(s.client.Stats().Endpoints, func(e mesh.EndpointStats) bool { return !e.Ready }) { // on a busy machine
+		time.Sleep(10 * time.Millisecond)
+	}
 	return s
 }
 
@@ -391,7 +395,9 @@ func TestStreamsOutliveAServer(t *testing.T) {
 			}
 		})
 	}
-	time.Sleep(20 * time.Millisecond)
+	for s.opened[1].Load() < 5 {
+		time.Sleep(time.Millisecond)
+	}
 	s.servers[1].Stop()
 	work.Wait()
 	if s.client.Stats().Retries == 0 {

@@ -89,16 +89,26 @@ func TestRawRepliesHedge(t *testing.T) {
 			<-done
 		})
 	}
-	d := shop(t)
+	d, portico := shop(t), member("portico")
 	clients, err := upstream.NewClients(map[string]upstream.Config{"orders": {
 		Target: target, Services: []string{orderService},
 		TLS: upstream.TLS{Mode: upstream.TLSMesh, Identity: "spiffe://test.local/orders"},
-	}}, d, meshDialer{member("portico")})
+	}}, d, meshDialer{portico})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = clients.Close() })
 	get, req := method(t, d, orderService+"/GetOrder"), marshal(t, &ordersv1.GetOrderRequest{OrderId: "ord-1"})
+	for connected := 0; connected < len(listeners); { // else both attempts may meet the replica that hangs
+		clients.Ready(t.Context())
+		connected = 0
+		for _, e := range portico.Stats().Endpoints {
+			if e.Ready {
+				connected++
+			}
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 	for range 6 { // round robin: half of them meet the replica that hangs
 		began := time.Now()
 		reply, err := clients.Invoke(t.Context(), get, req)
