@@ -232,7 +232,14 @@ func (u *unaryCall) attempt(ctx context.Context, now time.Time, c *call, reply a
 		c.Plain(rest)
 	}
 	err := u.invoke(c, u.method, u.req, reply, u.conn, opts...) //nolint:contextcheck // c is the context, of ctx
-	return result{call: c, err: err, timedOut: err != nil && try > 0 && c.Err() != nil && ctx.Err() == nil}
+	return result{call: c, err: err, timedOut: err != nil && try > 0 && c.over() && ctx.Err() == nil}
+}
+
+// over says whether the attempt's time is over: its server, who knows the deadline,
+// may be the first to say so.
+func (c *call) over() bool {
+	deadline, ok := c.Deadline()
+	return c.Err() != nil || ok && !time.Now().Before(deadline)
 }
 
 // repeatable says whether a failed attempt may be made again.
