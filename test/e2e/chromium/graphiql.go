@@ -7,7 +7,10 @@ import (
 )
 
 // uiTimeout is how long the playground may take for one step of its own.
-const uiTimeout = 60 * time.Second
+const (
+	uiTimeout = 60 * time.Second
+	tabPause  = time.Second
+)
 
 // Playground is a page that shows GraphiQL 5.
 type Playground struct {
@@ -83,6 +86,9 @@ func (p *Playground) SelectTab(name string) {
 	p.WaitFor(tab, uiTimeout)
 	p.ClickElement(tab)
 	p.WaitFor(tab+`?.closest("[role=tab]").getAttribute("aria-selected") == "true"`, uiTimeout)
+	// GraphiQL reads the tab's operation after a pause of its own, of which the page shows nothing; until then it
+	// would run the new text by the old operation's name.
+	time.Sleep(tabPause)
 }
 
 // Run clicks on the execute button. A running subscription is stopped by it.
