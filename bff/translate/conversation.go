@@ -124,7 +124,9 @@ func (c *conversation) read(ctx context.Context) {
 
 // next reads one frame, when the client may send one.
 func (c *conversation) next(ctx context.Context) (websocket.MessageType, []byte, error) {
-	_ = c.messages.Wait(ctx) // it fails when the call has ended; what comes then ends the connection
+	if c.messages.Wait(ctx) != nil {
+		<-ctx.Done() // the call has ended, or its time will be up before another message may come
+	}
 	c.reading.Store(true)
 	defer c.reading.Store(false)
 	// Only closing the connection ends reading: finish goes on to tell the client why the call has ended.
@@ -313,7 +315,8 @@ func (c *conversation) ping(ctx context.Context) {
 	}
 }
 
-// watch ends the call when the server goes down, when it has lasted for long, or when nothing has been said for long.
+// watch ends the call when the server goes down, when it has lasted for as long as it may, or when nothing has been said
+// for long.
 func (c *conversation) watch(ctx context.Context) {
 	idle := time.NewTimer(c.limits.Idle)
 	defer idle.Stop()
@@ -321,7 +324,8 @@ func (c *conversation) watch(ctx context.Context) {
 	defer life.Stop()
 	for {
 		select {
-		case <-ctx.Done():
+		case <-ctx.Done(): // the client's time is up, if nothing else has ended the call
+			c.finish(ctx, ctx.Err(), nil)
 			return
 		case <-c.draining:
 			c.finish(ctx, errDraining(), nil)

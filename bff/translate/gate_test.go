@@ -292,6 +292,22 @@ func TestTokenDoesNotCome(t *testing.T) {
 	})
 }
 
+// Who has asked for an answer in less time than a token may take is told when that time is up.
+func TestTokenAfterTheDeadline(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(pending(gated(t, greeting(true), translate.StreamLimits{InitTimeout: time.Hour})))
+	defer server.Close()
+	conn, _, err := websocket.Dial(t.Context(), server.URL+"/v1/books/moby:chat",
+		&websocket.DialOptions{HTTPHeader: http.Header{"Grpc-Timeout": {"100m"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.CloseNow() }()
+	if got := read(t, conn); !strings.Contains(got, `"code":"DEADLINE_EXCEEDED"`) {
+		t.Errorf("last frame %s", got)
+	}
+}
+
 // A stream that the core ends with its client's credentials ends the connection.
 func TestTokenExpires(t *testing.T) {
 	t.Parallel()

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -77,6 +78,40 @@ func TestSocketRate(t *testing.T) {
 	}
 	if took := time.Since(start); took < (messages-burst-1)*time.Second/20 {
 		t.Errorf("%d messages took %v", messages, took)
+	}
+}
+
+// It is so also when the client's own deadline comes before another message may: the rest of the time is no time without
+// a limit.
+func TestSocketRateBeforeTheDeadline(t *testing.T) {
+	t.Parallel()
+	const burst = 2
+	var taken atomic.Int32
+	server := httptest.NewServer(limited(t, serving(func(c *call) error {
+		for {
+			if _, err := c.recv(); err != nil {
+				return err
+			}
+			taken.Add(1)
+		}
+	}), translate.StreamLimits{Rate: unit.Rate{Events: 1, Per: time.Hour}, Burst: burst}))
+	defer server.Close()
+	conn, _, err := websocket.Dial(t.Context(), server.URL+"/v1/books/moby:chat",
+		&websocket.DialOptions{HTTPHeader: http.Header{"Request-Timeout": {"0.5"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.CloseNow() }()
+	for range 10 * burst {
+		if err := conn.Write(t.Context(), websocket.MessageText, []byte(`{}`)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := read(t, conn); !strings.Contains(got, `"code":"DEADLINE_EXCEEDED"`) {
+		t.Errorf("last frame %s", got)
+	}
+	if got := taken.Load(); got != burst {
+		t.Errorf("the service got %d messages, want %d", got, burst)
 	}
 }
 
