@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"cmp"
 	"errors"
 	"time"
 
@@ -61,32 +62,17 @@ func (l StreamLimits) Validate() error {
 
 // withDefaults fills what is left out. body is the size of the largest body.
 func (l StreamLimits) withDefaults(body int64) StreamLimits {
-	for _, d := range []struct {
-		value *time.Duration
-		def   time.Duration
-	}{
-		{&l.Heartbeat, 15 * time.Second},
-		{&l.Write, 30 * time.Second},
-		{&l.Ping, 30 * time.Second},
-		{&l.Idle, time.Hour},
-		{&l.Lifetime, 24 * time.Hour},
-		{&l.InitTimeout, 10 * time.Second},
-	} {
-		if *d.value == 0 {
-			*d.value = d.def
-		}
-	}
+	l.Heartbeat = cmp.Or(l.Heartbeat, 15*time.Second)
+	l.Write = cmp.Or(l.Write, 30*time.Second)
+	l.Ping = cmp.Or(l.Ping, 30*time.Second)
+	l.Idle = cmp.Or(l.Idle, time.Hour)
+	l.Lifetime = cmp.Or(l.Lifetime, 24*time.Hour)
+	l.InitTimeout = cmp.Or(l.InitTimeout, 10*time.Second)
 	if l.Message == 0 || int64(l.Message) > body {
 		l.Message = unit.Bytes(body)
 	}
-	if l.Rate == (unit.Rate{}) {
-		l.Rate = unit.Rate{Events: 100, Per: time.Second}
-	}
-	if l.Burst == 0 {
-		l.Burst = max(1, int(2*time.Second/max(1, l.Rate.Interval())))
-	}
-	if l.Connections == 0 {
-		l.Connections = 10_000
-	}
+	l.Rate = cmp.Or(l.Rate, unit.Rate{Events: 100, Per: time.Second})
+	l.Burst = cmp.Or(l.Burst, max(1, int(2*time.Second/max(1, l.Rate.Interval()))))
+	l.Connections = cmp.Or(l.Connections, 10_000)
 	return l
 }
