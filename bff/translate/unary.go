@@ -38,22 +38,21 @@ func (rt *Router) unary(w http.ResponseWriter, r *http.Request, to *route, p *ur
 		defer cancel()
 	}
 	reply, err := rt.caller.Invoke(ctx, to.method, asked.message)
+	rt.reply(w, r, asked, reply, err)
+}
+
+// reply answers with what the service has answered, be it an error.
+func (rt *Router) reply(w http.ResponseWriter, r *http.Request, asked asked, reply upstream.Reply, err error) {
 	if err != nil {
 		passHeaders(w.Header(), reply.Header)
 		passHeaders(w.Header(), reply.Trailer)
 		Refuse(w, r, err)
 		return
 	}
-	rt.reply(w, r, asked, reply)
-}
-
-// reply answers with what the service has answered.
-func (rt *Router) reply(w http.ResponseWriter, r *http.Request, asked asked, reply upstream.Reply) {
 	record.FromContext(r.Context()).Source = reply.Freshness.Source
 	buf := rt.buffers.get()
 	defer rt.buffers.put(buf)
 	contentType := jsonType
-	var err error
 	switch asked.format {
 	case rawFormat:
 		var data []byte

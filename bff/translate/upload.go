@@ -44,13 +44,7 @@ func (rt *Router) upload(w http.ResponseWriter, r *http.Request, to *route, p *u
 	if err = rt.sendParts(r, to, p, body, up); err == nil {
 		reply, err = only(up)
 	}
-	if err != nil {
-		passHeaders(w.Header(), reply.Header)
-		passHeaders(w.Header(), reply.Trailer)
-		Refuse(w, r, err)
-		return
-	}
-	rt.reply(w, r, asked, reply)
+	rt.reply(w, r, asked, reply, err)
 }
 
 // sendParts sends a body upstream, part by part. Without any data it sends one message.
