@@ -107,18 +107,21 @@ func (c *conversation) read(ctx context.Context) {
 		defer c.init.Stop()
 	}
 	c.check(ctx, err)
-	for opening := true; ; opening = false {
+	opening := c.gate != nil
+	for {
 		kind, frame, err := c.next(ctx)
 		if err != nil {
 			c.abandon(err)
 			return
 		}
-		if token, ok := tokenIn(kind, frame); ok && opening && c.gate != nil {
-			err = c.replace(ctx, token)
-		} else {
-			err = c.take(kind, frame)
+		if opening {
+			opening = false
+			if token, ok := tokenIn(kind, frame); ok {
+				c.check(ctx, c.replace(ctx, token))
+				continue
+			}
 		}
-		c.check(ctx, err)
+		c.check(ctx, c.take(kind, frame))
 	}
 }
 
@@ -211,7 +214,7 @@ func (c *conversation) take(kind websocket.MessageType, frame []byte) error {
 	switch {
 	case c.leg == nil:
 		return fault.New(codes.Unauthenticated, "authentication is required: the first message must be a token")
-	case c.halfClose(kind, frame):
+	case halfClose(kind, frame):
 		c.sending = false
 		return c.leg.stream.CloseSend()
 	case !c.sending:
@@ -240,17 +243,24 @@ func (c *conversation) forward(kind websocket.MessageType, frame []byte) error {
 	return c.leg.stream.Send(message)
 }
 
-// halfClose reports whether a frame says that the client sends no more messages: a JSON object with nothing but a member
-// "@end".
-func (c *conversation) halfClose(kind websocket.MessageType, frame []byte) bool {
-	if kind != websocket.MessageText || len(frame) > 64 || !bytes.Contains(frame, []byte(`"@end"`)) {
-		return false
+// halfClose reports whether a frame says that the client sends no more messages: {"@end": {}}.
+func halfClose(kind websocket.MessageType, frame []byte) bool {
+	_, ok := control(kind, frame, "@end", 64)
+	return ok
+}
+
+// control returns the value in a frame that is no message but about the call: a JSON object with nothing but one member,
+// of the given name, in at most limit bytes.
+func control(kind websocket.MessageType, frame []byte, name string, limit int) (value json.RawMessage, ok bool) {
+	if kind != websocket.MessageText || len(frame) > limit || !bytes.Contains(frame, []byte(name)) {
+		return nil, false
 	}
 	var members map[string]json.RawMessage
-	if err := json.Unmarshal(frame, &members); err != nil {
-		return false
+	if err := json.Unmarshal(frame, &members); err != nil || len(members) != 1 {
+		return nil, false
 	}
-	return len(members) == 1 && members["@end"] != nil
+	value, ok = members[name]
+	return value, ok
 }
 
 // write receives from upstream and writes frames to the client.

@@ -1,7 +1,6 @@
 package translate
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -14,7 +13,6 @@ import (
 	"github.com/portico-bff/portico/bff/fault"
 	"github.com/portico-bff/portico/bff/limit"
 	"github.com/portico-bff/portico/bff/request"
-	"github.com/portico-bff/portico/bff/translate/urlpath"
 )
 
 // Gate finds out who shows a token on a WebSocket.
@@ -33,30 +31,22 @@ func (rt *Router) TakesToken(r *http.Request) bool {
 	if rt.gate == nil || !isUpgrade(r) {
 		return false
 	}
-	var spare [16]string
-	p, err := urlpath.Parse(r.URL, spare[:0])
-	if err != nil {
+	var at path
+	if at.parse(r.URL) != nil {
 		return false
 	}
-	found := rt.find(r, &p)
-	return found != nil && found.route.route != nil && !found.route.route.method.Unary()
+	found := rt.find(r, &at.Path)
+	return found != nil && found.route.streams()
 }
 
 // maxTokenFrame bounds a frame that brings a token.
 const maxTokenFrame = 64 << 10
 
 // tokenIn takes the token out of a frame {"@token": "..."}.
-func tokenIn(kind websocket.MessageType, frame []byte) (string, bool) {
-	if kind != websocket.MessageText || len(frame) > maxTokenFrame || !bytes.Contains(frame, []byte(`"@token"`)) {
-		return "", false
-	}
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(frame, &members); err != nil || len(members) != 1 || members["@token"] == nil {
-		return "", false
-	}
-	var token string
-	if err := json.Unmarshal(members["@token"], &token); err != nil {
-		return "", true // no token is a bad one
+func tokenIn(kind websocket.MessageType, frame []byte) (token string, ok bool) {
+	value, ok := control(kind, frame, "@token", maxTokenFrame)
+	if !ok || json.Unmarshal(value, &token) != nil {
+		return "", ok // no token is a bad one
 	}
 	return token, true
 }

@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -78,6 +79,9 @@ type target struct {
 	route    *route
 	endpoint *Endpoint
 }
+
+// streams reports whether it is a streaming method.
+func (t target) streams() bool { return t.route != nil && !t.route.method.Unary() }
 
 func (t target) String() string {
 	if t.route != nil {
@@ -200,7 +204,7 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	rt.serve(w, r, found.route.route, p)
-	if found.route.route.method.Unary() { // nothing goes on
+	if !found.route.streams() { // nothing goes on
 		rt.paths.put(at)
 	}
 }
@@ -215,7 +219,7 @@ func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request, vars []Var) {
 		return
 	}
 	if limit > 0 {
-		ctx, cancel := within(r.Context(), limit)
+		ctx, cancel := context.WithTimeout(r.Context(), limit)
 		defer cancel()
 		r = r.WithContext(ctx)
 	}
@@ -225,7 +229,7 @@ func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request, vars []Var) {
 // find finds the route that a request is for; nil if there is none.
 func (rt *Router) find(r *http.Request, p *urlpath.Path) *leaf[target] {
 	found := rt.trie.lookup(r.Method, p)
-	if isUpgrade(r) && (found == nil || found.route.route == nil || found.route.route.method.Unary()) {
+	if isUpgrade(r) && (found == nil || !found.route.streams()) {
 		return rt.streaming(p, found)
 	}
 	return found
@@ -236,7 +240,7 @@ func (rt *Router) find(r *http.Request, p *urlpath.Path) *leaf[target] {
 func (rt *Router) streaming(p *urlpath.Path, found *leaf[target]) *leaf[target] {
 	for _, httpMethod := range []string{http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
 		other := rt.trie.lookup(httpMethod, p)
-		if other != nil && other.route.route != nil && !other.route.route.method.Unary() {
+		if other != nil && other.route.streams() {
 			return other
 		}
 	}
