@@ -111,30 +111,31 @@ func (f *numberedForm) id(dst []byte) []byte {
 	return append(f.at.Append(append(dst, "id: "...)), '\n')
 }
 
-func (f *numberedForm) before(dst []byte, first bool) []byte {
-	return f.eventForm.before(f.id(dst), first)
+func (f *numberedForm) message(dst []byte, a *answer, msg []byte, first bool) ([]byte, error) {
+	return f.eventForm.message(f.id(dst), a, msg, first)
 }
 
 // heartbeat brings an id with the second sign of life, if the client has got none by then. There is no event with it,
 // but clients take it over nevertheless (HTML, section "Interpreting an event stream"), and miss nothing if they come
 // back before the first event. The first sign of life only opens the answer: events mostly come soon after it, and some
 // simple clients take an id alone for an empty event.
-func (f *numberedForm) heartbeat() string {
+func (f *numberedForm) heartbeat() (string, bool) {
+	sign, _ := f.eventForm.heartbeat()
 	switch {
 	case f.told:
 	case f.opened:
-		return strings.TrimSuffix(f.eventForm.heartbeat(), "\n") + string(append(f.id(nil), '\n'))
+		sign = strings.TrimSuffix(sign, "\n") + string(append(f.id(nil), '\n'))
 	default:
 		f.opened = true
 	}
-	return f.eventForm.heartbeat()
+	return sign, true
 }
 
 func (f *numberedForm) end(dst []byte, empty bool, trailers http.Header) []byte {
 	return f.eventForm.end(f.id(dst), empty, trailers)
 }
 
-func (f *numberedForm) fail(dst []byte, empty bool, p failure) []byte {
+func (f *numberedForm) fail(dst []byte, empty bool, p failure) ([]byte, bool) {
 	return f.eventForm.fail(f.id(dst), empty, p)
 }
 

@@ -229,38 +229,28 @@ func (s *streamWriter) beginWith(up headed) {
 	s.begin(md)
 }
 
+// message writes a message. One that cannot be rendered comes before the head, if it is the first.
 func (s *streamWriter) message(up headed, message []byte) error {
-	raw, isRaw := s.form.(*rawForm)
-	if isRaw {
-		contentType, data, err := s.answer.httpBody(message)
-		if err != nil {
-			return badAnswer(err)
-		}
-		raw.media = contentType // the first message's counts
-		s.beginWith(up)
-		*s.buf = append((*s.buf)[:0], data...)
-		return s.flush()
-	}
-	s.beginWith(up)
-	buf := s.form.before((*s.buf)[:0], !s.some)
-	s.some = true
-	buf, err := s.answer.append(buf, message)
+	buf, err := s.form.message((*s.buf)[:0], s.answer, message, !s.some)
 	if err != nil {
 		return badAnswer(err)
 	}
-	*s.buf = s.form.after(buf)
+	s.beginWith(up)
+	s.some = true
+	*s.buf = buf
 	return s.flush()
 }
 
 // heartbeat writes a sign of life.
 func (s *streamWriter) heartbeat() error {
-	if _, isRaw := s.form.(*rawForm); isRaw {
+	sign, ok := s.form.heartbeat()
+	if !ok {
 		return nil
 	}
 	if !s.begun {
 		s.begin(nil)
 	}
-	*s.buf = append((*s.buf)[:0], s.form.heartbeat()...)
+	*s.buf = append((*s.buf)[:0], sign...)
 	return s.flush()
 }
 
@@ -288,14 +278,15 @@ func (s *streamWriter) fail(err error, up headed) {
 	if e.Code == codes.Canceled {
 		return
 	}
-	if _, isRaw := s.form.(*rawForm); isRaw {
-		panic(http.ErrAbortHandler) //nolint:forbidigo // nothing but a broken connection tells that a download is not whole
-	}
 	p := failure{Problem: e.Localize(s.r.Header["Accept-Language"]).Problem(request.FromContext(s.r.Context()).ID)}
 	if up != nil {
 		p.Trailers = s.trailers(up)
 	}
-	*s.buf = s.form.fail((*s.buf)[:0], !s.some, p)
+	buf, ok := s.form.fail((*s.buf)[:0], !s.some, p)
+	if !ok {
+		panic(http.ErrAbortHandler) //nolint:forbidigo // breaks the connection
+	}
+	*s.buf = buf
 	_ = s.flush() // there is nobody to tell
 }
 

@@ -102,6 +102,41 @@ func TestStreamForms(t *testing.T) {
 	}
 }
 
+// A message that cannot be rendered is an error, with a status of its own if it is the first.
+func TestStreamMalformedMessage(t *testing.T) {
+	t.Parallel()
+	d := library(t)
+	book := method(t, d, "Watch").Output
+	for _, test := range []struct {
+		path, accept string
+		before       int
+		status       int
+		want         string
+	}{
+		{watchPath, "text/event-stream", 0, http.StatusInternalServerError, `{"type":"about:blank"`},
+		{watchPath, "text/event-stream", 1, http.StatusOK, "data: {\"title\":\"A\"}\n\nevent: error\ndata: {"},
+		{watchPath, "*/*", 0, http.StatusInternalServerError, `{"type":"about:blank"`},
+		{watchPath, "*/*", 1, http.StatusOK, "[{\"title\":\"A\"}\n,{\"@error\":{"},
+		{"/v1/files/a:parts", "*/*", 0, http.StatusInternalServerError, `{"type":"about:blank"`},
+	} {
+		rt := router(t, d, serving(func(c *call) error {
+			if _, err := c.recv(); err != nil {
+				return err
+			}
+			for range test.before {
+				if err := c.send(message(t, book, `{"title":"A"}`)); err != nil {
+					return err
+				}
+			}
+			return c.send([]byte{0xff})
+		}))
+		r := do(t, rt, "GET "+test.path, "", "Accept", test.accept)
+		if body := text(t, r); r.StatusCode != test.status || !strings.HasPrefix(body, test.want) || !strings.Contains(body, `"code":"INTERNAL"`) {
+			t.Errorf("%s as %q: status %d, body %s", test.path, test.accept, r.StatusCode, body)
+		}
+	}
+}
+
 // The first message arrives while the service has not even made the second, and a client that leaves cancels the call
 // within 100 ms. A busy machine gets a few attempts.
 func TestStreamFlushAndLeave(t *testing.T) {

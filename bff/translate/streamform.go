@@ -10,15 +10,15 @@ import (
 // streamForm is how a stream of messages is written into one answer.
 type streamForm interface {
 	contentType() string
-	// before and after stand around a message; first tells that nothing was written before.
-	before(dst []byte, first bool) []byte
-	after(dst []byte) []byte
-	// heartbeat is a sign of life that means nothing; empty if there is none.
-	heartbeat() string
+	// message appends a message; first tells that nothing was written before.
+	message(dst []byte, a *answer, msg []byte, first bool) ([]byte, error)
+	// heartbeat is a sign of life that means nothing, and may begin the answer; false if it has to wait for a message.
+	heartbeat() (sign string, ok bool)
 	// end follows the last message; empty tells that there was none.
 	end(dst []byte, empty bool, trailers http.Header) []byte
-	// fail ends a stream with an error; empty tells that there was no message.
-	fail(dst []byte, empty bool, p failure) []byte
+	// fail ends a stream with an error; empty tells that there was no message. It is false if nothing but a broken
+	// connection tells that the answer is not whole.
+	fail(dst []byte, empty bool, p failure) (out []byte, ok bool)
 }
 
 // failure is what the last event of a stream that fails tells.
@@ -60,49 +60,60 @@ func formFor(r *http.Request, raw bool) streamForm {
 // with a problem document, the end an event "end", upon which clients should close: they would connect again.
 type eventForm struct{}
 
-func (eventForm) contentType() string              { return "text/event-stream" }
-func (eventForm) before(dst []byte, _ bool) []byte { return append(dst, "data: "...) }
-func (eventForm) after(dst []byte) []byte          { return append(dst, "\n\n"...) }
-func (eventForm) heartbeat() string                { return ": still here\n\n" }
+func (eventForm) contentType() string       { return "text/event-stream" }
+func (eventForm) heartbeat() (string, bool) { return ": still here\n\n", true }
+
+func (eventForm) message(dst []byte, a *answer, msg []byte, _ bool) ([]byte, error) {
+	dst, err := a.append(append(dst, "data: "...), msg)
+	return append(dst, "\n\n"...), err
+}
 
 func (eventForm) end(dst []byte, _ bool, trailers http.Header) []byte {
 	dst = append(dst, "event: end\ndata: "...)
 	return append(append(dst, encode(success{trailers})...), "\n\n"...)
 }
 
-func (eventForm) fail(dst []byte, _ bool, p failure) []byte {
+func (eventForm) fail(dst []byte, _ bool, p failure) ([]byte, bool) {
 	dst = append(dst, "event: error\ndata: "...)
-	return append(append(dst, encode(p)...), "\n\n"...)
+	return append(append(dst, encode(p)...), "\n\n"...), true
 }
 
 // lineForm is one JSON text a line. An error is a last line with the one member "@error", a problem document.
 type lineForm struct{}
 
-func (lineForm) contentType() string              { return "application/x-ndjson" }
-func (lineForm) before(dst []byte, _ bool) []byte { return dst }
-func (lineForm) after(dst []byte) []byte          { return append(dst, '\n') }
-func (lineForm) heartbeat() string                { return "" }
+func (lineForm) contentType() string       { return "application/x-ndjson" }
+func (lineForm) heartbeat() (string, bool) { return "", true }
+
+func (lineForm) message(dst []byte, a *answer, msg []byte, _ bool) ([]byte, error) {
+	dst, err := a.append(dst, msg)
+	return append(dst, '\n'), err
+}
 
 func (lineForm) end(dst []byte, _ bool, _ http.Header) []byte { return dst }
-func (lineForm) fail(dst []byte, _ bool, p failure) []byte {
-	return append(append(append(dst, `{"@error":`...), encode(p)...), "}\n"...)
+
+func (lineForm) fail(dst []byte, _ bool, p failure) ([]byte, bool) {
+	return append(append(append(dst, `{"@error":`...), encode(p)...), "}\n"...), true
 }
 
 // arrayForm is one JSON array, written as its elements come. An error is a last element with the one member
 // "@error", a problem document.
 type arrayForm struct{}
 
-func (arrayForm) contentType() string { return "application/json" }
+func (arrayForm) contentType() string       { return "application/json" }
+func (arrayForm) heartbeat() (string, bool) { return "\n", true }
 
+func (f arrayForm) message(dst []byte, a *answer, msg []byte, first bool) ([]byte, error) {
+	dst, err := a.append(f.before(dst, first), msg)
+	return append(dst, '\n'), err
+}
+
+// before appends what stands before an element.
 func (arrayForm) before(dst []byte, first bool) []byte {
 	if first {
 		return append(dst, '[')
 	}
 	return append(dst, ',')
 }
-
-func (arrayForm) after(dst []byte) []byte { return append(dst, '\n') }
-func (arrayForm) heartbeat() string       { return "\n" }
 
 func (arrayForm) end(dst []byte, empty bool, _ http.Header) []byte {
 	if empty {
@@ -111,12 +122,12 @@ func (arrayForm) end(dst []byte, empty bool, _ http.Header) []byte {
 	return append(dst, "]\n"...)
 }
 
-func (f arrayForm) fail(dst []byte, empty bool, p failure) []byte {
-	return append(append(append(f.before(dst, empty), `{"@error":`...), encode(p)...), "}]\n"...)
+func (f arrayForm) fail(dst []byte, empty bool, p failure) ([]byte, bool) {
+	return append(append(append(f.before(dst, empty), `{"@error":`...), encode(p)...), "}]\n"...), true
 }
 
 // rawForm is the data of google.api.HttpBody messages, one after the other.
-type rawForm struct{ media string }
+type rawForm struct{ media string } // of the first message
 
 func (f *rawForm) contentType() string {
 	if f.media == "" {
@@ -124,11 +135,18 @@ func (f *rawForm) contentType() string {
 	}
 	return f.media
 }
-func (*rawForm) before(dst []byte, _ bool) []byte             { return dst }
-func (*rawForm) after(dst []byte) []byte                      { return dst }
-func (*rawForm) heartbeat() string                            { return "" }
-func (*rawForm) end(dst []byte, _ bool, _ http.Header) []byte { return dst }
-func (*rawForm) fail(dst []byte, _ bool, _ failure) []byte    { return dst }
+
+func (f *rawForm) message(dst []byte, a *answer, msg []byte, first bool) ([]byte, error) {
+	media, data, err := a.httpBody(msg)
+	if first {
+		f.media = media
+	}
+	return append(dst, data...), err
+}
+
+func (*rawForm) heartbeat() (string, bool)                              { return "", false }
+func (*rawForm) end(dst []byte, _ bool, _ http.Header) []byte           { return dst }
+func (*rawForm) fail(dst []byte, _ bool, _ failure) (_ []byte, ok bool) { return dst, false }
 
 // encode encodes a last event, which has nothing that cannot be.
 func encode(event any) []byte {
