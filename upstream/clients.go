@@ -199,10 +199,10 @@ func (c *Clients) Invoke(ctx context.Context, m *Method, req []byte) (Reply, err
 	if cl.metadata {
 		var header, trailer metadata.MD
 		err = cl.conn.Invoke(ctx, c.path(m), &sent.request, &sent.reply, grpc.Header(&header), grpc.Trailer(&trailer))
-		return Reply{Message: sent.reply.message, Header: header, Trailer: trailer, lease: &sent.reply.lease}, err
+		return Reply{Message: sent.reply.message, Header: header, Trailer: trailer, lease: sent.reply.lent()}, err
 	}
 	err = cl.conn.Invoke(ctx, c.path(m), &sent.request, &sent.reply)
-	return Reply{Message: sent.reply.message, lease: &sent.reply.lease}, err
+	return Reply{Message: sent.reply.message, lease: sent.reply.lent()}, err
 }
 
 // path is the method's path.

@@ -30,16 +30,25 @@ func (r *rawReply) TakeReply(reply any) {
 
 // receive copies a message. An attempt that received before this one may have left a message: nobody gives that back.
 func (r *rawReply) receive(data mem.BufferSlice) {
-	if r.lease.memory != nil {
-		if p := r.lease.memory.lend(data.Len()); p != nil {
-			data.CopyTo(p.bytes)
-			r.message = p.bytes
-			r.lease.piece.Store(p)
-			return
-		}
-		r.lease.piece.Store(nil)
+	var p *piece
+	if n := data.Len(); n > 0 && r.lease.memory != nil {
+		p = r.lease.memory.lend(n)
 	}
-	r.message = data.Materialize()
+	r.lease.piece.Store(p)
+	if p == nil {
+		r.message = data.Materialize()
+		return
+	}
+	data.CopyTo(p.bytes)
+	r.message = p.bytes
+}
+
+// lent returns the lease of the message's memory; nil if that belongs to the garbage collector.
+func (r *rawReply) lent() *lease {
+	if r.lease.piece.Load() == nil {
+		return nil
+	}
+	return &r.lease
 }
 
 // rawCodec passes message bytes through. It sends a *[]byte, and receives into a *[rawReply] as one slice, so that no

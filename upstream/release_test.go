@@ -84,3 +84,28 @@ func TestKeep(t *testing.T) {
 		t.Errorf("%d bytes are kept in %d", len(again.Message), cap(again.Message))
 	}
 }
+
+// Messages that are empty or larger than anything lent are the garbage collector's from the start: keeping copies nothing.
+func TestKeepWhatIsNotLent(t *testing.T) {
+	t.Parallel()
+	c := serve(t, &stub{getOrder: func(_ context.Context, r *ordersv1.GetOrderRequest) (*ordersv1.Order, error) {
+		if r.GetOrderId() == "" {
+			return &ordersv1.Order{}, nil
+		}
+		return &ordersv1.Order{Note: strings.Repeat("x", 2<<20)}, nil
+	}}, nil)
+	for _, id := range []string{"", "large"} {
+		reply, err := c.Invoke(t.Context(), method(t, shop(t), orderService+"/GetOrder"), marshal(t, &ordersv1.GetOrderRequest{OrderId: id}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := len(reply.Message)
+		kept := reply.Keep()
+		if len(kept.Message) != before || before > 0 && &kept.Message[0] != &reply.Message[0] {
+			t.Errorf("%q: %d bytes became %d of others", id, before, len(kept.Message))
+		}
+		if reply.Release(); len(kept.Message) != before || len(reply.Message) != before {
+			t.Errorf("%q: a message that was not lent is gone", id)
+		}
+	}
+}
