@@ -37,9 +37,10 @@ type execution struct {
 	// received counts the bytes of all answers, from which the response's size is guessed.
 	received atomic.Int64
 
-	// mu guards flights: the calls whose answers equal requests share.
+	// mu guards what follows.
 	mu      sync.Mutex
-	flights map[string]*flight
+	flights map[string]*flight // the calls whose answers equal requests share
+	replies []upstream.Reply   // all answers: their memory is given back when the response has been written
 }
 
 // flight is a call that others with the same request wait for.
@@ -66,8 +67,17 @@ func newExecution(ctx context.Context, o *Operation, p *plan, caller upstream.Ca
 	return e
 }
 
-// run executes a query or a mutation.
+// run executes a query or a mutation. By its end nothing refers to the answers: the response is written, and who keeps
+// rows has copied them.
 func (e *execution) run() *Response {
+	response := e.respond()
+	for i := range e.replies {
+		e.replies[i].Release()
+	}
+	return response
+}
+
+func (e *execution) respond() *Response {
 	if e.op.def.Operation == ast.Mutation {
 		return newRenderer(e).response(func(i int) { e.runGroups(e.plan.phases[i]) })
 	}
@@ -196,6 +206,9 @@ func (e *execution) invoke(ctx context.Context, m *upstream.Method, req []byte) 
 	}
 	r, err := e.caller.Invoke(ctx, m, req)
 	e.received.Add(int64(len(r.Message)))
+	e.mu.Lock()
+	e.replies = append(e.replies, r)
+	e.mu.Unlock()
 	return r.Message, err
 }
 
