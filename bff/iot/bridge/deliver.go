@@ -181,13 +181,15 @@ func (l *lane) call(ctx context.Context, batch []*message) error {
 	l.bridge.metrics.batch.Observe(float64(len(batch)))
 	var refused map[int]string
 	if l.uplink.results != nil {
-		if refused, err = l.uplink.results.refusals(reply.Message, len(batch)); err != nil {
-			// The service has done what it wanted; asking again brings the same answer. Nothing may be lost.
-			for _, m := range batch {
-				l.refuse(ctx, m, err.Error())
-			}
-			return nil
+		refused, err = l.uplink.results.refusals(reply.Message, len(batch))
+	}
+	reply.Release() // nothing of it is in refused
+	if err != nil {
+		// The service has done what it wanted; asking again brings the same answer. Nothing may be lost.
+		for _, m := range batch {
+			l.refuse(ctx, m, err.Error())
 		}
+		return nil
 	}
 	for i, m := range batch {
 		if why, ok := refused[i]; ok {
