@@ -22,12 +22,12 @@ func serveCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve a configuration until interrupted",
-		Long: `Serves the doors that a configuration file describes, until SIGINT or SIGTERM. Then it refuses what is new,
+		Long: fmt.Sprintf(`Serves the doors that a configuration file describes, until SIGINT or SIGTERM. Then it refuses what is new,
 ends streams and waits for requests under way as long as "drain" says. Logs are JSON lines on standard error, in batches:
 a line waits for at most 100 ms, and warnings and errors do not wait.
 
-The garbage collector takes GOGC and GOMEMLIMIT from the environment. Without them it is set to 200, and to nine tenths
-of the container's memory limit.`,
+The garbage collector takes GOGC and GOMEMLIMIT from the environment. Without them it is set to %d, and to %d %% of the
+container's memory limit.`, gcPercent, limitPercent),
 		Example: `  bff serve -c portico.yaml
   PORTICO_HTTP=0.0.0.0:8080 bff serve -c portico.yaml --log warn`,
 		Args: cobra.NoArgs,
