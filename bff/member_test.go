@@ -37,6 +37,7 @@ func TestKeysThroughTheMesh(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			m := &member{}
+			var err error
 			if m.identity, err = ca.Identity("portico"); err != nil {
 				t.Fatal(err)
 			}

@@ -99,7 +99,11 @@ func TestRawRepliesHedge(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = clients.Close() })
 	get, req := method(t, d, orderService+"/GetOrder"), marshal(t, &ordersv1.GetOrderRequest{OrderId: "ord-1"})
+	deadline := time.Now().Add(10 * time.Second)
 	for connected := 0; connected < len(listeners); { // else both attempts may meet the replica that hangs
+		if time.Now().After(deadline) {
+			t.Fatalf("%d of %d replicas are connected", connected, len(listeners))
+		}
 		clients.Ready(t.Context())
 		connected = 0
 		for _, e := range portico.Stats().Endpoints {

@@ -74,20 +74,25 @@ func renderer(tb testing.TB, md protoreflect.MessageDescriptor, fields string) *
 // fiveFields are the five fields of an order that a list shows.
 const fiveFields = "orderId,state,total,createTime,customerId"
 
-// benchRender runs ours against protojson over generated code.
+// benchRender runs ours, in all of its ways, against protojson over generated code.
 func benchRender(b *testing.B, m proto.Message, r *wire.Renderer) {
 	b.Helper()
 	msg := marshal(b, m)
-	b.Run("wire", func(b *testing.B) {
-		b.ReportAllocs()
-		var buf []byte
-		for b.Loop() {
-			var err error
-			if buf, err = r.Append(buf[:0], msg); err != nil {
-				b.Fatal(err)
+	for _, way := range []struct {
+		name   string
+		render func(dst, msg []byte) ([]byte, error)
+	}{{"wire", r.Append}, {"wire-any-order", r.AppendAnyOrder}, {"wire-indexed", r.AppendIndexed}} {
+		b.Run(way.name, func(b *testing.B) {
+			b.ReportAllocs()
+			var buf []byte
+			for b.Loop() {
+				var err error
+				if buf, err = way.render(buf[:0], msg); err != nil {
+					b.Fatal(err)
+				}
 			}
-		}
-	})
+		})
+	}
 	b.Run("protojson", func(b *testing.B) {
 		b.ReportAllocs()
 		var buf []byte
