@@ -424,6 +424,7 @@
 //	mesh.server.expired                  counter
 //	mesh.server.plaintext                counter    calls without TLS, allowed or not
 //	mesh.server.panics                   counter
+//	mesh.connections.revoked             counter    closed, as their peers were trusted no more
 //	mesh.too_late                        counter    calls with too little time left, at both ends
 //	mesh.streams_rotated                 counter
 //	mesh.certificate.expiry              gauge      seconds until the process's own certificate ends

@@ -53,7 +53,6 @@ func counted() []counter {
 		{"mesh.server.plaintext", "{call}", "Calls that came without TLS, allowed or not.", func(s *Stats) uint64 { return s.Plaintext }},
 		{"mesh.connections.revoked", "{connection}", "Connections closed because their peers were trusted no more.", func(s *Stats) uint64 { return s.Revoked }},
 		{"mesh.server.expired", "{call}", "Calls refused because the connection's certificate had ended.", func(s *Stats) uint64 { return s.Expired }},
-		{"mesh.server.plaintext", "{call}", "Calls that came without TLS, allowed or not.", func(s *Stats) uint64 { return s.Plaintext }},
 		{"mesh.server.panics", "{panic}", "Panics of handlers.", func(s *Stats) uint64 { return s.Panics }},
 		{"mesh.too_late", "{call}", "Calls not made, or not begun, as too little time was left.", func(s *Stats) uint64 { return s.TooLate }},
 		{"mesh.streams_rotated", "{stream}", "Streams that ended with their connection's certificate.", func(s *Stats) uint64 { return s.Rotated }},

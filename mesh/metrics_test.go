@@ -3,6 +3,7 @@ package mesh_test
 import (
 	"context"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -70,6 +71,35 @@ func read(t *testing.T, reader *sdkmetric.ManualReader) reading {
 		}
 	}
 	return r
+}
+
+// documented checks that the package comment lists the mesh's own.
+func (r reading) documented(t *testing.T) {
+	t.Helper()
+	text, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := map[string]bool{}
+	for line := range strings.Lines(string(text)) {
+		line, ok := strings.CutPrefix(line, "//\t")
+		if !ok || !strings.HasPrefix(line, "mesh.") {
+			continue
+		}
+		names, _, _ := strings.Cut(line, "  ")
+		last := ""
+		for name := range strings.SplitSeq(names, ", ") {
+			if end, ok := strings.CutPrefix(name, "."); ok { // "mesh.a.b, .c" is mesh.a.b and mesh.a.c
+				name = last[:strings.LastIndexByte(last, '.')+1] + end
+			}
+			listed[name], last = true, name
+		}
+	}
+	for key := range r {
+		if name, _, _ := strings.Cut(key, " "); strings.HasPrefix(name, "mesh.") && !listed[name] {
+			t.Errorf("the package comment does not list %s", name)
+		}
+	}
 }
 
 // Calls, attempts, retries and the mesh's own counts are there, under the names that
@@ -188,6 +218,9 @@ http: [{name: all, retries: {attempts: 3, backoff: 100ms}, circuitBreaker: {cons
 			if v, ok := got[name]; !ok || v != value {
 				t.Errorf("%s is %v, want %v", name, v, value)
 			}
+		}
+		for _, r := range []reading{read(t, clientReader), got} {
+			r.documented(t)
 		}
 		if t.Failed() {
 			for _, name := range slices.Sorted(maps.Keys(got)) {

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -65,7 +66,8 @@ func TestPermissiveServer(t *testing.T) {
 	ca := newCA(t, "shop.test", time.Hour)
 	var accepted atomic.Int64
 	var known atomic.Bool
-	orders := join(t, ca, "orders", mesh.Options{Policy: parsePolicy(t, permissive), OnEvent: func(e mesh.Event) {
+	reader := sdkmetric.NewManualReader()
+	orders := join(t, ca, "orders", mesh.Options{Policy: parsePolicy(t, permissive), MeterProvider: sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)), OnEvent: func(e mesh.Event) {
 		if e.Kind == mesh.PlaintextAccepted && e.Endpoint != "" {
 			accepted.Add(1)
 		}
@@ -94,6 +96,9 @@ func TestPermissiveServer(t *testing.T) {
 	stats := orders.Stats()
 	if stats.Plaintext != 3 || !stats.Permissive || accepted.Load() != 1 || stats.Allowed != 1 || stats.Denied != 2 {
 		t.Errorf("stats = %+v, %d accepted", stats, accepted.Load())
+	}
+	if got := read(t, reader)["mesh.server.plaintext"]; got != 3 {
+		t.Errorf("the meter has %v calls, want 3", got)
 	}
 	inside := connect(t, join(t, ca, "portico", mesh.Options{}), &n, "static:///a:1", mesh.ExpectIdentity("spiffe://shop.test/orders"))
 	if _, err := call(t.Context(), inside, writeMethod, "x"); err != nil || !known.Load() {
