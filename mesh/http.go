@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/serviceconfig"
 
 	"github.com/portico-bff/portico/mesh/internal/gate"
 	"github.com/portico-bff/portico/mesh/internal/outlier"
@@ -53,7 +54,8 @@ func (m *Mesh) Transport(target string) http.RoundTripper {
 type httpTransport struct {
 	channel *channel
 	builder resolver.Builder
-	names   []string // of the service, as URLs have it; TLS asks for the first
+	name    string   // of the service, as TLS asks for it
+	hosts   []string // of URLs that are the service's
 
 	work  sync.WaitGroup // copies of requests, and the ends of answers that nobody wants
 	known chan struct{}  // closed when lot is first set
@@ -77,6 +79,7 @@ type httpLot struct {
 	transport *httpTransport
 	err       error
 	members   []httpMember
+	byHost    map[*outlier.Host]*httpEndpoint
 	set       *picker.Set // nil without members
 
 	mu      sync.Mutex // guards what follows
@@ -106,13 +109,21 @@ func newHTTPTransport(m *Mesh, target string) *httpTransport {
 		return t
 	}
 	t.builder = builder
+	var names []string
 	switch endpoint := policy.EndpointOf(target); builder.Scheme() {
 	case "static":
-		t.names = strings.Split(endpoint, ",")
+		names = strings.Split(endpoint, ",")
 	case "unix", "unix-abstract":
-		t.names = []string{"localhost"}
+		names = []string{"localhost"}
 	default:
-		t.names = []string{cmp.Or(authority, endpoint)}
+		names = []string{cmp.Or(authority, endpoint)}
+	}
+	t.name = names[0]
+	for _, name := range names {
+		t.hosts = append(t.hosts, name)
+		if bare, _, err := net.SplitHostPort(name); err == nil {
+			t.hosts = append(t.hosts, bare, "["+bare+"]")
+		}
 	}
 	return t
 }
@@ -172,11 +183,7 @@ func (t *httpTransport) CloseIdleConnections() {
 }
 
 // httpUpdates is the transport as a resolver of gRPC's sees it.
-type httpUpdates struct {
-	resolver.ClientConn // for what no resolver calls
-
-	transport *httpTransport
-}
+type httpUpdates struct{ transport *httpTransport }
 
 var _ resolver.ClientConn = (*httpUpdates)(nil)
 
@@ -195,7 +202,7 @@ func (u *httpUpdates) UpdateState(state resolver.State) error {
 	for _, e := range endpoints {
 		keep[address(e)] = true
 	}
-	ch.pool.Keep(keep)
+	ch.keep(nil, endpoints)
 	locality := &ch.plan().destination.Locality
 	lot := &httpLot{transport: t, members: make([]httpMember, len(endpoints))}
 	for i, e := range endpoints {
@@ -213,6 +220,17 @@ func (u *httpUpdates) ReportError(err error) {
 	if lot := u.transport.lot.Load(); lot == nil || lot.err != nil {
 		u.transport.publish(&httpLot{err: err})
 	}
+}
+
+// NewAddress is UpdateState of old resolvers.
+func (u *httpUpdates) NewAddress(addresses []resolver.Address) {
+	_ = u.UpdateState(resolver.State{Addresses: addresses}) // it takes whatever comes
+}
+
+// ParseServiceConfig takes none, as NewClient does from a resolver: policy comes from
+// elsewhere.
+func (u *httpUpdates) ParseServiceConfig(string) *serviceconfig.ParseResult {
+	return &serviceconfig.ParseResult{Err: errors.New("mesh: service configs of resolvers are not honoured")}
 }
 
 // publish puts endpoints in place.
@@ -278,7 +296,9 @@ func (l *httpLot) arrange() {
 		return
 	}
 	list := make([]picker.Member, len(l.members))
+	l.byHost = make(map[*outlier.Host]*httpEndpoint, len(l.members))
 	for i, m := range l.members {
+		l.byHost[m.host] = m.httpEndpoint
 		list[i] = picker.Member{Host: m.host, Tier: m.tier, Ready: true}
 	}
 	l.set = picker.New(list)
@@ -309,15 +329,4 @@ func (l *httpLot) within(plan *plan, subset *policy.Subset) (*httpLot, error) {
 		return nil, fmt.Errorf("mesh: no endpoint of %s belongs to subset %q", l.transport.channel.target, subset.Name)
 	}
 	return part, nil
-}
-
-// calls says whether a URL's host is the service's.
-func (t *httpTransport) calls(host string) bool {
-	return slices.ContainsFunc(t.names, func(name string) bool {
-		if host == name {
-			return true
-		}
-		bare, _, err := net.SplitHostPort(name)
-		return err == nil && (host == bare || host == "["+bare+"]")
-	})
 }

@@ -3,6 +3,7 @@ package mesh
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -21,13 +22,14 @@ type httpCall struct {
 	plan      *plan
 	rule      *policy.RouteRule
 	req       *http.Request
-	limited   bool            // the deadline is the route's
-	again     bool            // its body, if any, can be sent again
-	safe      bool            // it may be sent again though it may have been served
-	subset    *policy.Subset  // its part of a split, over all attempts
-	tried     []*outlier.Host // hosts of failed attempts
-	sent      bool            // an attempt has req.Body
-	outcome   outlier.Outcome // of the last attempt
+
+	limited    bool            // the deadline is the route's
+	replayable bool            // its body, if any, can be sent again
+	idempotent bool            // it may be sent again though it may have been served
+	subset     *policy.Subset  // its part of a split, over all attempts
+	tried      []*outlier.Host // hosts of failed attempts
+	sent       bool            // an attempt has req.Body
+	outcome    outlier.Outcome // of the last attempt
 }
 
 // RoundTrip makes a request: deadline, then attempts. What the last of them was
@@ -49,8 +51,8 @@ func (c *httpCall) run() (*http.Response, error) {
 	switch u := c.req.URL; {
 	case u == nil || u.Scheme != "https":
 		return nil, fmt.Errorf("mesh: %s: want an https URL: the mesh sends nothing in the clear", ch.target)
-	case !t.calls(u.Host):
-		return nil, fmt.Errorf("mesh: %s: the URL's host is %q, want %q", ch.target, u.Host, t.names[0])
+	case !slices.Contains(t.hosts, u.Host):
+		return nil, fmt.Errorf("mesh: %s: the URL's host is %q, want %q", ch.target, u.Host, t.name)
 	}
 	c.plan = ch.plan()
 	ch.mesh.counts.calls.Add(1)
@@ -62,8 +64,8 @@ func (c *httpCall) run() (*http.Response, error) {
 	var entry int
 	c.rule, entry = c.plan.match(c.req.Context(), pathOf(c.req.URL), values)
 	c.subset = ch.mesh.share(&c.rule.Split, c.req.Header.Values)
-	c.again = c.req.Body == nil || c.req.Body == http.NoBody || c.req.GetBody != nil
-	c.safe = c.again && idempotentRequest(c.req)
+	c.replayable = c.req.Body == nil || c.req.Body == http.NoBody || c.req.GetBody != nil
+	c.idempotent = c.replayable && idempotentRequest(c.req)
 	ctx, cancel, err := c.bounded()
 	if err != nil {
 		return nil, err
@@ -132,6 +134,7 @@ func (c *httpCall) bounded() (context.Context, context.CancelFunc, error) {
 func (c *httpCall) attempts(ctx context.Context) (*http.Response, error) {
 	ch := c.transport.channel
 	if err := ch.fault(ctx, &c.rule.Fault, c.req.Method); err != nil {
+		c.outcome = outcome(err, &call{limited: c.limited})
 		return nil, err
 	}
 	if c.rule.Mirror != nil {
@@ -147,7 +150,7 @@ func (c *httpCall) attempts(ctx context.Context) (*http.Response, error) {
 		if !asked {
 			wait = jittered(c.rule, attempt)
 		}
-		if deadline, has := ctx.Deadline(); has && time.Until(deadline) <= wait || !c.spend(x, AttemptRetried) {
+		if deadline, has := ctx.Deadline(); has && time.Until(deadline) <= wait+c.rule.Minimum || !c.spend(x, AttemptRetried) {
 			return x.resp, x.err
 		}
 		c.discard(x)
@@ -163,7 +166,7 @@ func (c *httpCall) attempts(ctx context.Context) (*http.Response, error) {
 
 // once makes an attempt, or several where the route hedges.
 func (c *httpCall) once(ctx context.Context) *exchange {
-	if c.rule.Hedging.MaxAttempts > 1 && c.safe {
+	if c.rule.Hedging.MaxAttempts > 1 && c.idempotent {
 		return c.hedge(ctx)
 	}
 	x := c.exchange(c.tried)
@@ -233,11 +236,11 @@ func (c *httpCall) hedge(ctx context.Context) *exchange {
 func (c *httpCall) repeatable(x *exchange) bool {
 	on := c.rule.Retries.On
 	switch {
-	case x.refused || !c.again:
+	case x.refused || !c.replayable:
 		return false
 	case x.unsent:
 		return on.Has(codes.Unavailable)
-	case !c.safe:
+	case !c.idempotent:
 		return false
 	case x.timedOut:
 		return true
@@ -309,16 +312,9 @@ func (c *httpCall) mirror(ctx context.Context) {
 	if !ch.mesh.happens(c.rule.Mirror.Percent) {
 		return
 	}
+	copied := c.copied(ctx)
 	sent := false
-	if c.again && ch.mirrors.Add(1) <= mirrorLimit {
-		copied := c.req.Clone(context.WithoutCancel(ctx))
-		copied.Header[http.CanonicalHeaderKey(mirrorHeader)] = []string{"true"}
-		copied.Body = http.NoBody
-		if c.req.GetBody != nil {
-			if body, err := c.req.GetBody(); err == nil {
-				copied.Body = body
-			}
-		}
+	if copied != nil && ch.mirrors.Add(1) <= mirrorLimit {
 		m := &httpCall{transport: c.transport, plan: c.plan, rule: c.rule, req: copied, subset: c.rule.Mirror.Subset}
 		sent = c.transport.background(func() { //nolint:contextcheck // the copy's context outlives the request's
 			defer ch.mirrors.Add(-1)
@@ -335,13 +331,35 @@ func (c *httpCall) mirror(ctx context.Context) {
 		})
 	}
 	if !sent {
-		if c.again {
+		if copied != nil {
 			ch.mirrors.Add(-1)
+			_ = copied.Body.Close()
 		}
 		ch.mesh.counts.mirrorsDropped.Add(1)
 		return
 	}
 	ch.mesh.counts.mirrors.Add(1)
+}
+
+// copied is the request as a mirror sends it, nil if its body cannot be had again.
+func (c *httpCall) copied(ctx context.Context) *http.Request {
+	body := io.ReadCloser(http.NoBody)
+	if c.req.Body != nil && c.req.Body != http.NoBody {
+		if c.req.GetBody == nil {
+			return nil
+		}
+		var err error
+		if body, err = c.req.GetBody(); err != nil {
+			return nil
+		}
+	}
+	copied := c.req.Clone(context.WithoutCancel(ctx))
+	if copied.Header == nil {
+		copied.Header = http.Header{}
+	}
+	copied.Header.Set(http.CanonicalHeaderKey(mirrorHeader), "true")
+	copied.Body = body
+	return copied
 }
 
 // background starts what outlives its request, unless the mesh is closing.

@@ -195,7 +195,7 @@ func (g *httpGeneration) dial(ctx context.Context, _, _ string) (net.Conn, error
 func (g *httpGeneration) connect(ctx context.Context) (conn net.Conn, handshake bool, err error) {
 	t := g.endpoint.transport
 	ch := t.channel
-	side, err := ch.side(t.names[0])
+	side, err := ch.side(t.name)
 	if err != nil {
 		return nil, true, err
 	}

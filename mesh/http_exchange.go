@@ -116,9 +116,12 @@ func (x *exchange) run(ctx context.Context) {
 		GotConn: func(httptrace.GotConnInfo) { seen.got.Store(true) },
 	})
 	x.resp, x.err = generation.http.RoundTrip(x.request(inner, seen)) //nolint:bodyclose // the caller closes it, or discard
-	if seen.inTime = tooLong(); !seen.inTime && x.err == nil {
-		_ = x.resp.Body.Close() // its context has ended
-		x.resp, x.err = nil, context.DeadlineExceeded
+	if seen.inTime = tooLong(); !seen.inTime {
+		cancel(tryError{}) // which the timer may only be about to do
+		if x.err == nil {
+			_ = x.resp.Body.Close() // its context has ended
+			x.resp, x.err = nil, context.DeadlineExceeded
+		}
 	}
 
 	now := time.Now()
@@ -224,19 +227,15 @@ func (x *exchange) choose(lot *httpLot, now time.Time) (picker.Choice, error) {
 
 // down says whether no connection to the host could be made lately.
 func (l *httpLot) down(h *outlier.Host, now time.Time) bool {
-	for i := range l.members {
-		if l.members[i].host == h {
-			return l.members[i].avoid(now)
-		}
-	}
-	return false
+	e := l.byHost[h]
+	return e != nil && e.avoid(now)
 }
 
 // judge says what the attempt means for its endpoint, and notes it for the caller.
 func (x *exchange) judge(ctx context.Context, seen *progress) outlier.Outcome {
 	if x.err == nil {
 		switch code, failed := statusClass(x.resp.StatusCode); {
-		case x.mirrored:
+		case x.mirrored, x.resp.StatusCode == http.StatusTooManyRequests: // the latter as outcome has it
 			return outlier.Ignored
 		case !failed:
 			return outlier.Success

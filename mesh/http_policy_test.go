@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -280,5 +281,114 @@ func TestTransportCircuitBreaker(t *testing.T) {
 	}
 	if n := s.total(); n != 3 || m.Stats().BreakerOpens != 1 {
 		t.Errorf("%d requests, stats %+v", n, m.Stats())
+	}
+}
+
+// 429 says nothing of the server's health: it breaks no row of failures. A fault counts
+// like the failure that it stands for.
+func TestTransportCircuitBreakerCounts(t *testing.T) {
+	t.Parallel()
+	ca := newCA(t, "shop.test", time.Hour)
+	statuses := []int{http.StatusServiceUnavailable, http.StatusTooManyRequests, http.StatusServiceUnavailable}
+	var served atomic.Int64
+	s := serveHTTP(t, ca, "users", http2, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(statuses[served.Add(1)-1])
+	})
+	c, m := client(t, ca, s, pinned(s, "users", "")+routed(s, "{retries: {attempts: 0}, circuitBreaker: {consecutiveGatewayErrors: 2}}"), mesh.Options{})
+	for _, want := range statuses {
+		if code, _, err := get(t, c, s, "/"); code != want || err != nil {
+			t.Fatalf("answer = %d, %v; want %d", code, err, want)
+		}
+	}
+	if got := m.Stats().Breakers[0].State; got != "open" {
+		t.Errorf("it is %s", got)
+	}
+	c, m = client(t, ca, s, pinned(s, "users", "")+
+		routed(s, "{fault: {abort: {grpcStatus: UNAVAILABLE}}, circuitBreaker: {consecutiveGatewayErrors: 2}}"), mesh.Options{})
+	for _, want := range []string{"injects this fault", "injects this fault", "circuit breaker"} {
+		if _, _, err := get(t, c, s, "/"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error = %v, want %q", err, want)
+		}
+	}
+	if stats := m.Stats(); stats.Faults != 2 || stats.Broken != 1 {
+		t.Errorf("stats = %+v", stats)
+	}
+}
+
+// A retry that would have too little time is not made, and not waited for.
+func TestTransportMinRemainingTime(t *testing.T) {
+	t.Parallel()
+	ca := newCA(t, "shop.test", time.Hour)
+	s := serveHTTP(t, ca, "users", http2, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "4")
+		w.WriteHeader(http.StatusServiceUnavailable)
+	})
+	c, m := client(t, ca, s, pinned(s, "users", "")+routed(s, "{minRemainingTime: 5s}"), mesh.Options{})
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+	defer cancel()
+	if code, _, err := fetch(c, request(t, http.MethodGet, s.url("/"), "").WithContext(ctx)); code != http.StatusServiceUnavailable || err != nil {
+		t.Errorf("answer = %d, %v", code, err)
+	}
+	if n := m.Stats().Retries; n != 0 {
+		t.Errorf("%d retries", n)
+	}
+}
+
+// The nearest endpoints have the requests, and where all are is seen.
+func TestTransportZones(t *testing.T) {
+	t.Parallel()
+	ca := newCA(t, "shop.test", time.Hour)
+	s := serveHTTP(t, ca, "users", http2, answer("far"), answer("near"))
+	m := join(t, ca, "portico", mesh.Options{Zone: "north/1", Discovery: endpointList{
+		{Address: s.addresses[0], Zone: "south/1"}, {Address: s.addresses[1], Zone: "north/1"},
+	}, Policy: parsePolicy(t, "kind: Destination\nhost: users\nidentities: [spiffe://shop.test/users]\n")})
+	c := &http.Client{Transport: m.Transport("mesh:///users")}
+	for range 10 {
+		if _, text, err := fetch(c, request(t, http.MethodGet, "https://users/", "")); text != "near" || err != nil {
+			t.Fatalf("answer = %q, %v", text, err)
+		}
+	}
+	zones := map[string]string{}
+	for _, e := range m.Stats().Endpoints {
+		zones[e.Address] = e.Zone
+	}
+	if diff := cmp.Diff(map[string]string{s.addresses[0]: "south/1", s.addresses[1]: "north/1"}, zones); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A copy of a body that cannot be had again is not sent, rather than without it; a
+// request may come without a header, as http.RoundTripper allows.
+func TestTransportMirrorsWholeRequests(t *testing.T) {
+	t.Parallel()
+	ca := newCA(t, "shop.test", time.Hour)
+	s := serveHTTP(t, ca, "users", http2, answer("ok"))
+	m := join(t, ca, "portico", mesh.Options{Policy: parsePolicy(t, `kind: Destination
+host: users
+identities: [spiffe://shop.test/users]
+subsets: [{name: v1, labels: {version: v1}}]
+---
+kind: Route
+hosts: [users]
+http: [{mirror: {host: users, subset: v1}, timeout: 10s}]
+`), Discovery: endpointList{{Address: s.addresses[0], Labels: map[string]string{"version": "v1"}}}})
+	c := &http.Client{Transport: m.Transport("mesh:///users")}
+	req := request(t, http.MethodPost, "https://users/", "x")
+	req.GetBody = func() (io.ReadCloser, error) { return nil, errors.New("gone") }
+	if _, text, err := fetch(c, req); text != "ok" || err != nil {
+		t.Errorf("answer = %q, %v", text, err)
+	}
+	if stats := m.Stats(); stats.Mirrors != 0 || stats.MirrorsDropped != 1 {
+		t.Errorf("stats = %+v, want the copy dropped", stats)
+	}
+	bare := request(t, http.MethodGet, "https://users/", "")
+	bare.Header = nil
+	resp, err := m.Transport("mesh:///users").RoundTrip(bare)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	for s.total() < 3 {
+		time.Sleep(time.Millisecond)
 	}
 }

@@ -20,7 +20,8 @@ type share struct {
 	ready map[string]bool   // those with a connection
 }
 
-// keep says which endpoints a balancer has. The channel forgets those that none of
+// keep says which endpoints a balancer has; nil is HTTP's, of which there is one. The
+// channel forgets those that none of
 // its balancers has any more.
 func (ch *channel) keep(b *lb, endpoints []resolver.Endpoint) {
 	zones := make(map[string]string, len(endpoints))
