@@ -86,8 +86,8 @@ type work struct {
 	began   time.Time
 }
 
-// begin waits until the server takes the call on, which came now. The context is the one to serve it
-// with; the work must be ended.
+// begin waits until the server takes the call on, which came now. The context is the
+// one to serve it with; the work must be ended.
 func (m *Mesh) begin(ctx context.Context, method string, now time.Time) (context.Context, work, error) {
 	p := m.policy.Load()
 	if len(p.file.Overloads) == 0 {
@@ -109,9 +109,6 @@ func (m *Mesh) begin(ctx context.Context, method string, now time.Time) (context
 		return hand(ctx, trusted), work{}, nil
 	}
 	limiter := m.overloads.in(p).limiters[rule.ID]
-	if limiter == nil { // a reload was quicker
-		return hand(ctx, trusted), work{}, nil
-	}
 	waited, err := limiter.Enter(ctx, adaptive.Caller(caller), priority(ctx, trusted))
 	if err != nil {
 		return ctx, work{}, m.shed(ctx, err, limiter, document.Name, method)

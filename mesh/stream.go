@@ -94,23 +94,19 @@ func (s *streamCall) open(ctx context.Context, c *call, more ...grpc.CallOption)
 	}
 	c.Plain(ctx)
 	ctx = c
+	leave := func() {}
 	if s.plan.destination.Pool.MaxRequests > 0 {
 		if _, err := ch.enter(ctx, time.Time{}); err != nil { //nolint:contextcheck // c is the context, of ctx
 			c.refused = true
 			s.refused.Store(true)
 			return nil, err
 		}
-		leave := sync.OnceFunc(ch.gate.Leave)
-		inner, err := s.streamer(ctx, s.desc, s.conn, s.method, append(opts, grpc.OnFinish(func(error) { leave() }))...) //nolint:contextcheck // c is the context, of ctx
-		if err != nil {
-			leave()
-			s.refused.Store(c.refused)
-			return nil, err
-		}
-		return &clientStream{ClientStream: inner, mesh: ch.mesh, method: s.method}, nil
+		leave = sync.OnceFunc(ch.gate.Leave)
+		opts = append(opts, grpc.OnFinish(func(error) { leave() }))
 	}
 	inner, err := s.streamer(ctx, s.desc, s.conn, s.method, opts...) //nolint:contextcheck // c is the context, of ctx
 	if err != nil {
+		leave()
 		s.refused.Store(c.refused)
 		return nil, err
 	}
