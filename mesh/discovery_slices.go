@@ -56,7 +56,12 @@ func (w *sliceWatch) client() (*http.Client, error) {
 			return nil, fmt.Errorf("reading the API server's CA: no certificate in %s", w.options.CAFile)
 		}
 	}
-	return &http.Client{Transport: &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: true}}, nil
+	return &http.Client{Transport: &http.Transport{
+		TLSClientConfig:   config,
+		ForceAttemptHTTP2: true,
+		// A watch may be silent for long; a server that has gone without a word must not be.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: clientKeepaliveTime, PingTimeout: keepaliveTimeout},
+	}}, nil
 }
 
 // get asks for the service's slices; the caller closes the body.
