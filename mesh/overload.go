@@ -88,28 +88,23 @@ type work struct {
 
 // begin waits until the server takes the call on, which came now. The context is the
 // one to serve it with; the work must be ended.
-func (m *Mesh) begin(ctx context.Context, method string, now time.Time) (context.Context, work, error) {
-	p := m.policy.Load()
-	if len(p.file.Overloads) == 0 {
+func (m *Mesh) begin(ctx context.Context, a *admission, method string, now time.Time) (context.Context, work, error) {
+	if len(a.policy.file.Overloads) == 0 {
 		return hand(ctx, false), work{}, nil
 	}
-	var caller authz.Principal
-	if info, ok := tlsInfo(ctx); ok && info.SPIFFEID != nil {
-		caller = authz.Principal{TrustDomain: info.SPIFFEID.Host, Path: info.SPIFFEID.Path}
-	}
-	document, rule := p.overloadRule(caller, method)
+	document, rule := a.policy.overloadRule(a.caller, method)
 	if rule == nil {
 		return hand(ctx, false), work{}, nil
 	}
-	trusted := caller.TrustDomain != "" && document.Trusts(caller)
+	trusted := a.caller.TrustDomain != "" && document.Trusts(a.caller)
 	if err := m.inTime(ctx, rule, method); err != nil {
 		return ctx, work{}, err
 	}
 	if !rule.Limited {
 		return hand(ctx, trusted), work{}, nil
 	}
-	limiter := m.overloads.in(p).limiters[rule.ID]
-	waited, err := limiter.Enter(ctx, adaptive.Caller(caller), priority(ctx, trusted))
+	limiter := m.overloads.in(a.policy).limiters[rule.ID]
+	waited, err := limiter.Enter(ctx, adaptive.Caller(a.caller), priority(ctx, trusted))
 	if err != nil {
 		return ctx, work{}, m.shed(ctx, err, limiter, document.Name, method)
 	}

@@ -106,10 +106,11 @@ func (s *Server) Drain(ctx context.Context) error {
 // serveUnary is the mesh's part of serving a call.
 func (m *Mesh) serveUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (reply any, err error) {
 	now := time.Now()
-	if _, err := m.admit(ctx, info.FullMethod, now); err != nil {
+	admitted, err := m.admit(ctx, info.FullMethod, now)
+	if err != nil {
 		return nil, err
 	}
-	ctx, work, err := m.begin(ctx, info.FullMethod, now)
+	ctx, work, err := m.begin(ctx, &admitted, info.FullMethod, now)
 	if err != nil {
 		return nil, err
 	}
@@ -126,19 +127,19 @@ func (m *Mesh) serveUnary(ctx context.Context, req any, info *grpc.UnaryServerIn
 // the stream's context ends a little before the connection's certificate does.
 func (m *Mesh) serveStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) (err error) {
 	now := time.Now()
-	expiry, err := m.admit(stream.Context(), info.FullMethod, now)
+	admitted, err := m.admit(stream.Context(), info.FullMethod, now)
 	if err != nil {
 		return err
 	}
-	ctx, work, err := m.begin(stream.Context(), info.FullMethod, now)
+	ctx, work, err := m.begin(stream.Context(), &admitted, info.FullMethod, now)
 	if err != nil {
 		return err
 	}
 	work.pass()
 	ctx, cancel := context.WithCancelCause(m.trace.receive(ctx))
 	defer cancel(nil)
-	if !expiry.IsZero() {
-		left := time.Until(expiry)
+	if !admitted.expiry.IsZero() {
+		left := time.Until(admitted.expiry)
 		timer := time.AfterFunc(left-min(left/10, time.Second), func() { cancel(errRotated()) })
 		defer timer.Stop()
 	}
@@ -164,19 +165,25 @@ type serverStream struct {
 // Context is the stream's context.
 func (s *serverStream) Context() context.Context { return s.ctx }
 
-// admit says whether the caller may call the method now, and until when its
-// connection lasts.
-func (m *Mesh) admit(ctx context.Context, method string, now time.Time) (time.Time, error) {
-	inForce := m.policy.Load()
-	info, expiry, err := m.caller(ctx, inForce, method, now)
+// admission is what is known of a call that may be made.
+type admission struct {
+	policy *Policy         // that allows it
+	caller authz.Principal // the zero value without TLS
+	expiry time.Time       // of its connection; zero: it has none
+}
+
+// admit says whether the caller may call the method now.
+func (m *Mesh) admit(ctx context.Context, method string, now time.Time) (admission, error) {
+	a := admission{policy: m.policy.Load()}
+	info, expiry, err := m.caller(ctx, a.policy, method, now)
 	if err != nil {
-		return time.Time{}, err
+		return admission{}, err
 	}
-	var caller authz.Principal // of plaintext
+	a.expiry = expiry
 	if info.SPIFFEID != nil {
-		caller = authz.Principal{TrustDomain: info.SPIFFEID.Host, Path: info.SPIFFEID.Path}
+		a.caller = authz.Principal{TrustDomain: info.SPIFFEID.Host, Path: info.SPIFFEID.Path}
 	}
-	decision := inForce.matcher.Decide(ctx, caller, method)
+	decision := a.policy.matcher.Decide(ctx, a.caller, method)
 	m.hear(&info, method, decision)
 	if decision.DryRun != "" {
 		m.counts.dryRunDiffers.Add(1)
@@ -185,13 +192,13 @@ func (m *Mesh) admit(ctx context.Context, method string, now time.Time) (time.Ti
 	if !decision.Allowed {
 		m.counts.denied.Add(1)
 		m.onEvent(Event{Kind: CallDenied, Method: method, Peer: peerID(&info), Policy: decision.Policy})
-		return time.Time{}, status.Error(codes.PermissionDenied, "no rule of the mesh policy allows this call")
+		return admission{}, status.Error(codes.PermissionDenied, "no rule of the mesh policy allows this call")
 	}
 	m.counts.allowed.Add(1)
-	if err := m.limited(ctx, inForce, &info, caller, method, now); err != nil {
-		return time.Time{}, err
+	if err := m.limited(ctx, a.policy, &info, a.caller, method, now); err != nil {
+		return admission{}, err
 	}
-	return expiry, nil
+	return a, nil
 }
 
 // caller returns what is known of the caller, and until when its connection lasts: the
