@@ -60,10 +60,7 @@ const (
 // serveHTTP starts a server for each handler, all with the identity of that name.
 func serveHTTP(tb testing.TB, ca *mesh.DevCA, name string, speaks protocol, handlers ...http.HandlerFunc) *site {
 	tb.Helper()
-	identity, err := ca.Identity(name)
-	if err != nil {
-		tb.Fatal(err)
-	}
+	identity := identityOf(tb, ca, name)
 	s := &site{}
 	for _, handler := range handlers {
 		listener, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", "127.0.0.1:0")

@@ -238,11 +238,7 @@ func TestMetricsEnd(t *testing.T) {
 	t.Parallel()
 	reader := sdkmetric.NewManualReader()
 	ca := newCA(t, "shop.test", time.Hour)
-	identity, err := ca.Identity("orders")
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := mesh.New(t.Context(), mesh.Options{Identity: identity, MeterProvider: sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))})
+	m, err := mesh.New(t.Context(), mesh.Options{Identity: identityOf(t, ca, "orders"), MeterProvider: sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))})
 	if err != nil {
 		t.Fatal(err)
 	}

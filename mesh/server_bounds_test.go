@@ -44,10 +44,7 @@ func (c *rawClient) ping(answer bool, data [8]byte) error {
 // dialRaw connects with the identity of a workload and says hello.
 func dialRaw(t *testing.T, ca *mesh.DevCA, listener *bufconn.Listener) *rawClient {
 	t.Helper()
-	identity, err := ca.Identity("portico")
-	if err != nil {
-		t.Fatal(err)
-	}
+	identity := identityOf(t, ca, "portico")
 	raw, err := listener.DialContext(t.Context())
 	if err != nil {
 		t.Fatal(err)
