@@ -195,7 +195,7 @@ func (p *headerPolicy) compose(info *request.Info, who *auth.Principal, public b
 	}
 	hop := hopByHop(info.Header)
 	for _, h := range p.forward {
-		if (public && h.identity) || slices.Contains(hop, h.name) {
+		if (public && h.identity) || slices.Contains(hop, h.canonical) {
 			continue
 		}
 		values, err := forwardable(h.name, info.Header[h.canonical])
@@ -219,7 +219,7 @@ func (p *headerPolicy) addMetadata(out []sentHeader, h http.Header, hop []string
 	for canonical, written := range h {
 		source := strings.ToLower(canonical)
 		name, ok := strings.CutPrefix(source, metadataPrefix)
-		if !ok || checkName(name, p.taken) != nil || credential(name) || slices.Contains(hop, source) {
+		if !ok || checkName(name, p.taken) != nil || credential(name) || slices.Contains(hop, canonical) {
 			continue
 		}
 		values, err := forwardable(name, written)
@@ -247,12 +247,12 @@ func addHeaders(b *cache.KeyBuilder, headers []sentHeader) {
 	b.AddString("") // no header has this name: they end here
 }
 
-// hopByHop returns the names, in lower case, that a Connection header declares to be for us alone.
+// hopByHop returns the names, as in [http.Header], that a Connection header declares to be for us alone.
 func hopByHop(h http.Header) []string {
 	var out []string
 	for _, line := range h["Connection"] {
 		for name := range strings.SplitSeq(line, ",") {
-			out = append(out, strings.ToLower(strings.TrimSpace(name)))
+			out = append(out, http.CanonicalHeaderKey(strings.TrimSpace(name)))
 		}
 	}
 	return out

@@ -66,6 +66,7 @@ func TestForwardedMetadata(t *testing.T) {
 	}{
 		"none":          {nil, metadata.MD{}},
 		"one":           {[]string{"Grpc-Metadata-X-Tenant"}, metadata.MD{"x-tenant": {"t1"}}},
+		"one for us":    {[]string{"grpc-metadata-x-hop"}, metadata.MD{}},
 		"one by itself": {[]string{"grpc-metadata-authorization"}, metadata.MD{"authorization": {"Bearer x"}}},
 		"all": {
 			[]string{"x-app", "Grpc-Metadata-*"},
