@@ -48,30 +48,16 @@ func parseBootstrap(text []byte) (*bootstrapConfig, error) {
 	return c, nil
 }
 
-// watched returns the configuration with credentials that let the view watch, until
-// done is called, by when they must have been made.
-func (c *bootstrapConfig) watched(v *view) (text []byte, done func(), err error) {
-	id := c.sessions.open(v)
-	text, err = c.wrap(id)
+// watched returns the configuration with credentials that let the view watch. They are
+// made out of the session, which the caller closes once they are.
+func (c *bootstrapConfig) watched(v *view) ([]byte, *session, error) {
+	s := c.sessions.open(v)
+	text, err := c.wrap(s.id)
 	if err != nil {
-		c.sessions.close(id)
+		s.close()
 		return nil, nil, err
 	}
-	return text, func() { c.sessions.close(id) }, nil
-}
-
-// used says whether gRPC has taken the configuration of a view that waits.
-func (c *bootstrapConfig) used(v *view) bool {
-	used := false
-	c.sessions.waiting.Range(func(_, value any) bool {
-		if s, ok := value.(*session); ok && s.view == v {
-			s.mu.Lock()
-			used = s.used
-			s.mu.Unlock()
-		}
-		return !used
-	})
-	return used
+	return text, s, nil
 }
 
 // wrap returns the configuration with credentials of that session.
@@ -173,27 +159,37 @@ type watchingConfig struct {
 	Credentials []channelCredentials `json:"credentials"`
 }
 
-// sessions are views that wait for their credentials to be made.
+// sessions are those that are open.
 type sessions struct {
-	next    atomic.Uint64
-	waiting sync.Map // string -> *session
+	next atomic.Uint64
+	byID sync.Map // string -> *session
 }
 
+// session is a view that waits for its credentials to be made.
 type session struct {
+	id   string
 	view *view
+	all  *sessions
 
 	mu    sync.Mutex // guards what follows
 	built map[string]credentials.Bundle
-	used  bool // gRPC has come for them again, to connect
+	asked bool // gRPC has come for them again, to connect
 }
 
-func (s *sessions) open(v *view) string {
-	id := strconv.FormatUint(s.next.Add(1), 10)
-	s.waiting.Store(id, &session{view: v, built: map[string]credentials.Bundle{}})
-	return id
+func (all *sessions) open(v *view) *session {
+	s := &session{id: strconv.FormatUint(all.next.Add(1), 10), view: v, all: all, built: map[string]credentials.Bundle{}}
+	all.byID.Store(s.id, s)
+	return s
 }
 
-func (s *sessions) close(id string) { s.waiting.Delete(id) }
+func (s *session) close() { s.all.byID.Delete(s.id) }
+
+// used says whether gRPC has taken the configuration.
+func (s *session) used() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.asked
+}
 
 // gRPC keeps these in a map that may be written only while the program initialises.
 //
@@ -224,7 +220,7 @@ func (w *watchingCredentials) Build(raw json.RawMessage) (credentials.Bundle, fu
 	if err := json.Unmarshal(raw, &config); err != nil {
 		return nil, nil, fmt.Errorf("mesh/xds: credentials: %w", err)
 	}
-	found, ok := w.sessions.waiting.Load(config.Session)
+	found, ok := w.sessions.byID.Load(config.Session)
 	if !ok {
 		return nil, nil, errors.New("mesh/xds: credentials of type " + w.name + " are not for bootstrap files")
 	}
@@ -232,7 +228,7 @@ func (w *watchingCredentials) Build(raw json.RawMessage) (credentials.Bundle, fu
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if known, ok := s.built[w.name]; ok {
-		s.used = true
+		s.asked = true
 		return known, func() {}, nil
 	}
 	for _, c := range config.Credentials {

@@ -37,10 +37,8 @@ func picksOurs(cluster *clusterv3.Cluster) bool {
 	return cluster.GetLbPolicy() == clusterv3.Cluster_ROUND_ROBIN || cluster.GetLbPolicy() == clusterv3.Cluster_LEAST_REQUEST
 }
 
-// Policy is what a control plane may write into a Cluster's load_balancing_policy
-// itself: localities by their weights, and the mesh's balancer for the endpoints of
-// each. (Without the xds_wrr_locality around it, the mesh's balancer sees all
-// endpoints of a priority, and prefers those of its own zone.)
+// meshPolicy picks localities by their weights, and lets the mesh's balancer pick the
+// endpoint. A control plane may write the same into a cluster itself.
 func meshPolicy() (*clusterv3.LoadBalancingPolicy, error) {
 	picker, err := policyOf(&xdstypev3.TypedStruct{TypeUrl: typePrefix + source.Balancer, Value: &structpb.Struct{}}, "portico.mesh")
 	if err != nil {

@@ -3,16 +3,11 @@ package xds
 import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	"google.golang.org/protobuf/proto"
 )
 
 // filters notes optional HTTP filters that gRPC's client does not have. (It refuses
 // listeners with others.)
-func (l *looking) filters(message proto.Message) {
-	listener, ok := message.(*listenerv3.Listener)
-	if !ok || listener.GetApiListener() == nil {
-		return
-	}
+func (l *looking) filters(listener *listenerv3.Listener) {
 	var manager hcmv3.HttpConnectionManager
 	if err := listener.GetApiListener().GetApiListener().UnmarshalTo(&manager); err != nil {
 		return

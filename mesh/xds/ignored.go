@@ -8,6 +8,7 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	"google.golang.org/protobuf/encoding/prototext"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -121,12 +122,13 @@ func (c *ControlPlane) look(message proto.Message) []Field {
 	l := looking{fields: map[string]*Field{}}
 	l.message(message.ProtoReflect(), known, "")
 	switch m := message.(type) {
+	case *listenerv3.Listener:
+		l.filters(m)
 	case *clusterv3.Cluster:
 		l.cluster(m)
 	case *endpointv3.ClusterLoadAssignment:
 		l.assignment(m)
 	}
-	l.filters(message)
 	all := make([]Field, 0, len(l.fields))
 	for _, f := range l.fields {
 		all = append(all, *f)

@@ -31,13 +31,13 @@ type Server struct {
 // connects to the xDS server at once.
 func (c *ControlPlane) NewServer(m *mesh.Mesh, opts ...grpc.ServerOption) (*Server, error) {
 	v := newView(c, "server")
-	text, done, err := c.bootstrap.watched(v)
+	text, session, err := c.bootstrap.watched(v)
 	if err != nil {
 		return nil, err
 	}
-	defer done() // by then the credentials are made
+	defer session.close() // by then the credentials are made
 	inner, err := grpcxds.NewGRPCServer(slices.Concat(opts, m.ServerOptions(), []grpc.ServerOption{grpcxds.BootstrapContentsForTesting(text)})...)
-	if !c.bootstrap.used(v) {
+	if !session.used() {
 		// Then gRPC logs what is wrong, and takes another from the environment.
 		if err == nil {
 			inner.Stop()

@@ -103,11 +103,11 @@ func (*builder) Scheme() string { return "xds" }
 
 // Build starts gRPC's resolver, and with it the connection to the xDS server.
 func (b *builder) Build(target resolver.Target, cc resolver.ClientConn, opts resolver.BuildOptions) (resolver.Resolver, error) {
-	text, done, err := b.plane.bootstrap.watched(b.view)
+	text, session, err := b.plane.bootstrap.watched(b.view)
 	if err != nil {
 		return nil, err
 	}
-	defer done() // by then the credentials are made
+	defer session.close() // by then the credentials are made
 	inner, err := grpcxds.NewXDSResolverWithConfigForTesting(text)
 	if err != nil {
 		return nil, fmt.Errorf("mesh/xds: target %q: %w", target.String(), err)
