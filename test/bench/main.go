@@ -54,8 +54,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		case "load":
 			return load.Serve(ctx, stdin, stdout)
 		case "echo":
-			dir := strings.Join(args[1:], " ")
-			return listen(ctx, stdout, func(ctx context.Context, lis net.Listener) error { return echo.Serve(ctx, lis, dir) })
+			return runEcho(ctx, args[1:], stdout)
 		}
 	}
 	return bench(ctx, args, stdout, stderr)
@@ -88,6 +87,19 @@ func runFront(ctx context.Context, args []string, stdout io.Writer) error {
 	}
 	err = listen(ctx, stdout, func(ctx context.Context, lis net.Listener) error { return front.Serve(ctx, lis, h) })
 	return errors.Join(err, release())
+}
+
+// runEcho is the server of suite mesh.
+func runEcho(ctx context.Context, args []string, stdout io.Writer) error {
+	dir := ""
+	switch len(args) {
+	case 0:
+	case 1:
+		dir = args[0]
+	default:
+		return errors.New("expected: bench echo [FOLDER]")
+	}
+	return listen(ctx, stdout, func(ctx context.Context, lis net.Listener) error { return echo.Serve(ctx, lis, dir) })
 }
 
 // settings are the flags.

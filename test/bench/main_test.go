@@ -77,7 +77,7 @@ func TestFront(t *testing.T) {
 
 func TestFrontMistakes(t *testing.T) {
 	t.Parallel()
-	for _, args := range []string{"front", "front floor", "front envoy 127.0.0.1:1"} {
+	for _, args := range []string{"front", "front floor", "front envoy 127.0.0.1:1", "echo a b"} {
 		if err := run(t.Context(), strings.Fields(args), nil, io.Discard, io.Discard); err == nil {
 			t.Errorf("%q: no error", args)
 		}

@@ -35,11 +35,8 @@ const messageSize = 128
 
 func (b *bench) plan(c client) plan {
 	p := plan{
-		Address: b.stack.plain.address, Method: echo.Method, Mesh: c.mesh, Policy: policy, Calls: b.Calls, Size: messageSize,
+		Address: b.stack.plain.address, Method: echo.Method, Mesh: c.mesh, Policy: policy, Calls: b.inFlight(c), Size: messageSize,
 		Warmup: b.Warmup, Duration: b.Duration,
-	}
-	if c.single {
-		p.Calls = 1
 	}
 	if c.secure {
 		p.Address, p.Dir, p.Server = b.stack.secure.address, b.stack.identity(), "spiffe://"+trustDomain+"/"+serverName
@@ -55,7 +52,7 @@ func (b *bench) call(ctx context.Context, c client) (err error) {
 	}
 	defer func() {
 		if err = errors.Join(err, p.In.Close(), p.Wait()); err != nil {
-			err = b.stack.explain(err)
+			err = process.Explain(err, b.stack.noise)
 		}
 	}()
 	commands, answers := json.NewEncoder(p.In), json.NewDecoder(p.Out)

@@ -30,10 +30,10 @@ func (b *bench) remember(ctx context.Context, name string) (err error) {
 	}
 	defer func() {
 		if err = errors.Join(err, p.In.Close(), p.Wait()); err != nil {
-			err = b.stack.explain(err)
+			err = process.Explain(err, b.stack.noise)
 		}
 	}()
-	if _, err := firstLine(ctx, p); err != nil {
+	if _, err := p.FirstLine(ctx); err != nil {
 		return err
 	}
 	ticker := time.NewTicker(20 * time.Millisecond)

@@ -45,18 +45,23 @@ type client struct {
 	single       bool // one call at a time
 }
 
-func (c client) String() string {
-	name, security, load := "grpc", "plain", "64"
+// name is what a client is called, with how many calls it makes at a time.
+func (b *bench) name(c client) string {
+	name, security := "grpc", "plain"
 	if c.mesh {
 		name = "mesh"
 	}
 	if c.secure {
 		security = "mtls"
 	}
+	return fmt.Sprintf("%s %-5s x%d", name, security, b.inFlight(c))
+}
+
+func (b *bench) inFlight(c client) int {
 	if c.single {
-		load = "1"
+		return 1
 	}
-	return fmt.Sprintf("%s %-5s x%s", name, security, load)
+	return b.Calls
 }
 
 // pairs are the clients that are compared, ours first.
@@ -77,7 +82,7 @@ type figures struct {
 }
 
 // line sums figures up.
-func (f *figures) line(name fmt.Stringer, one func([]float64) float64) string {
+func (f *figures) line(name string, one func([]float64) float64) string {
 	return fmt.Sprintf("%-15s %8.2f us/call %8.0f calls/s  p50 %8.1f us  p99 %8.1f us\n", name, one(f.cpu), one(f.rate), one(f.p50), one(f.p99))
 }
 
@@ -123,9 +128,9 @@ func (b *bench) round(ctx context.Context, round int) error {
 		for i := range pair {
 			c := pair[(i+round)%2]
 			if err := b.call(ctx, c); err != nil {
-				return fmt.Errorf("%v: %w", c, err)
+				return fmt.Errorf("%s: %w", b.name(c), err)
 			}
-			b.progress(round, b.calls[c].line(c, last))
+			b.progress(round, b.calls[c].line(b.name(c), last))
 		}
 	}
 	clients := smallest()
@@ -158,7 +163,7 @@ func (b *bench) details() (string, error) {
 	var text strings.Builder
 	for _, pair := range pairs() {
 		for _, c := range pair {
-			text.WriteString(b.calls[c].line(c, stat.Median))
+			text.WriteString(b.calls[c].line(b.name(c), stat.Median))
 		}
 	}
 	for _, name := range []string{layersClient, layersServer, decide} {

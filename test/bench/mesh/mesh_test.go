@@ -22,7 +22,7 @@ import (
 func measured(t *testing.T) *bench {
 	t.Helper()
 	b := &bench{
-		Options: &Options{Programs: t.TempDir()}, calls: map[client]*figures{}, memory: map[string][]float64{}, micro: map[string][]cost{},
+		Options: &Options{Programs: t.TempDir(), Calls: 64}, calls: map[client]*figures{}, memory: map[string][]float64{}, micro: map[string][]cost{},
 	}
 	for _, disturbed := range []float64{1, 3} {
 		for _, pair := range pairs() {
@@ -74,6 +74,9 @@ func TestDetails(t *testing.T) {
 	}
 	if n := strings.Count(got, "\n"); n != 11 {
 		t.Errorf("%d lines, want 11:\n%s", n, got)
+	}
+	if want := "mesh plain x64 "; !strings.HasPrefix(got, want) {
+		t.Errorf("the first line does not begin with %q:\n%s", want, got)
 	}
 	if want := "smallest client, bare: 20.00 MB of memory, a program of 2.00 MB\n"; !strings.HasSuffix(got, want) {
 		t.Errorf("the last line is not %q:\n%s", want, got)

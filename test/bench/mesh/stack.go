@@ -1,22 +1,16 @@
 package mesh
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
-	"time"
 
 	"github.com/portico-bff/portico/mesh"
 
 	"github.com/portico-bff/portico/test/bench/process"
 )
-
-// startTimeout is how long a program may take to be ready.
-const startTimeout = 20 * time.Second
 
 // Who is who.
 const (
@@ -71,29 +65,10 @@ func (s *stack) serve(ctx context.Context, program string, args ...string) (*ser
 		return nil, err
 	}
 	started := &server{Process: p}
-	if started.address, err = firstLine(ctx, p); err != nil {
-		return nil, errors.Join(s.explain(fmt.Errorf("start the server: %w", err)), p.Stop())
+	if started.address, err = p.FirstLine(ctx); err != nil {
+		return nil, errors.Join(process.Explain(fmt.Errorf("start the server: %w", err), s.noise), p.Stop())
 	}
 	return started, nil
-}
-
-// firstLine is what a program says when it is ready.
-func firstLine(ctx context.Context, p *process.Process) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	defer context.AfterFunc(ctx, p.Interrupt)()
-	line, err := bufio.NewReader(p.Out).ReadString('\n')
-	return strings.TrimSpace(line), err
-}
-
-// explain adds to an error what programs have complained of.
-func (s *stack) explain(err error) error {
-	text, readErr := os.ReadFile(s.noise.Name())
-	if readErr != nil || len(text) == 0 {
-		return errors.Join(err, readErr)
-	}
-	const most = 2 << 10
-	return fmt.Errorf("%w\n%s", err, text[max(0, len(text)-most):])
 }
 
 // identity is the folder of the callers' identity.

@@ -3,6 +3,7 @@
 package process
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -16,8 +17,10 @@ import (
 	"time"
 )
 
-// stopTimeout is how long a program may take to end when it is asked to.
-const stopTimeout = 5 * time.Second
+const (
+	startTimeout = 20 * time.Second // for a program to say that it is ready
+	stopTimeout  = 5 * time.Second  // for it to end when it is asked to
+)
 
 // Process is a running program.
 type Process struct {
@@ -60,8 +63,15 @@ func Start(ctx context.Context, stderr *os.File, env []string, program string, a
 	return &Process{Name: strings.Join(append([]string{program}, args...), " "), In: in, Out: out, cmd: cmd, stop: stop, pid: cmd.Process.Pid}, nil
 }
 
-// Interrupt asks the program to end, if it still runs, and does not wait for that.
-func (p *Process) Interrupt() { p.stop() }
+// FirstLine is the first line of the program's output, by which it says that it is ready. A program that takes too long
+// over it is interrupted. What follows the line is lost.
+func (p *Process) FirstLine(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	defer context.AfterFunc(ctx, p.stop)()
+	line, err := bufio.NewReader(p.Out).ReadString('\n')
+	return strings.TrimSpace(line), err
+}
 
 // Stop ends the program, if it still runs, and waits for its end.
 func (p *Process) Stop() error {
@@ -132,4 +142,14 @@ func parseMemory(text []byte, page int64) (int64, error) {
 		return 0, fmt.Errorf("resident set: %w", err)
 	}
 	return pages * page, nil
+}
+
+// Explain adds to an error what programs have written last to their standard error.
+func Explain(err error, stderr *os.File) error {
+	text, readErr := os.ReadFile(stderr.Name())
+	if readErr != nil || len(text) == 0 {
+		return errors.Join(err, readErr)
+	}
+	const most = 2 << 10
+	return fmt.Errorf("%w\n%s", err, text[max(0, len(text)-most):])
 }

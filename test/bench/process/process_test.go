@@ -1,7 +1,8 @@
 package process
 
 import (
-	"bufio"
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -59,7 +60,7 @@ func TestProcess(t *testing.T) {
 	if _, err := p.In.Write([]byte("hello\n")); err != nil {
 		t.Fatal(err)
 	}
-	if line, err := bufio.NewReader(p.Out).ReadString('\n'); line != "hello\n" || err != nil {
+	if line, err := p.FirstLine(t.Context()); line != "hello" || err != nil {
 		t.Errorf("it printed %q, error %v", line, err)
 	}
 	if cpu, err := p.CPU(); cpu < 0 || err != nil {
@@ -74,5 +75,46 @@ func TestProcess(t *testing.T) {
 	}
 	if took := time.Since(start); took > stopTimeout {
 		t.Errorf("it took %s to end", took)
+	}
+}
+
+// TestSilentProgram waits for a line that does not come, until there is no more time.
+func TestSilentProgram(t *testing.T) {
+	t.Parallel()
+	stderr, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stderr.Close()
+	p, err := Start(t.Context(), stderr, nil, "cat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if line, err := p.FirstLine(ctx); line != "" || err == nil {
+		t.Errorf("it printed %q, error %v", line, err)
+	}
+	if err := p.Wait(); err != nil {
+		t.Errorf("its end: %v", err)
+	}
+}
+
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	stderr, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stderr.Close()
+	failed := errors.New("it has failed")
+	if err := Explain(failed, stderr); !errors.Is(err, failed) || err.Error() != failed.Error() {
+		t.Errorf("of a program that has said nothing: %v", err)
+	}
+	if _, err := stderr.WriteString("no such thing"); err != nil {
+		t.Fatal(err)
+	}
+	if err := Explain(failed, stderr); !errors.Is(err, failed) || err.Error() != "it has failed\nno such thing" {
+		t.Errorf("it is explained as %v", err)
 	}
 }

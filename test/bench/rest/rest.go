@@ -17,6 +17,7 @@ import (
 
 	"github.com/portico-bff/portico/test/bench/backend"
 	"github.com/portico-bff/portico/test/bench/load"
+	"github.com/portico-bff/portico/test/bench/process"
 	"github.com/portico-bff/portico/test/bench/report"
 	"github.com/portico-bff/portico/test/bench/sample"
 	"github.com/portico-bff/portico/test/bench/stat"
@@ -185,7 +186,7 @@ func (b *bench) measure(ctx context.Context, w workload, name string, rate float
 		Warmup: b.Warmup, Duration: b.Duration, Rate: rate,
 	}, b.Self, "load")
 	if err != nil {
-		return explain(err, b.stack.noise)
+		return process.Explain(err, b.stack.noise)
 	}
 	before, err := c.CPU()
 	if err != nil {
@@ -196,7 +197,7 @@ func (b *bench) measure(ctx context.Context, w workload, name string, rate float
 	rss, memoryErr := memory()
 	after, cpuErr := c.CPU()
 	if err := errors.Join(err, memoryErr, cpuErr, g.Close()); err != nil {
-		return explain(c.explain(err), b.stack.noise)
+		return process.Explain(c.explain(err), b.stack.noise)
 	}
 	if err := b.stack.truncate(); err != nil {
 		return err

@@ -1,7 +1,6 @@
 package rest
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	_ "embed"
@@ -14,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/portico-bff/portico/cmd/shop/issuer"
@@ -136,11 +134,7 @@ func createLog(dir, name string) (*os.File, error) {
 }
 
 // announced is the address that a program of this benchmark prints when it listens.
-func announced(ctx context.Context, c *contender) (string, error) {
-	defer context.AfterFunc(ctx, func() { _ = c.Stop() })()
-	line, err := bufio.NewReader(c.Out).ReadString('\n')
-	return strings.TrimSpace(line), err
-}
+func announced(ctx context.Context, c *contender) (string, error) { return c.FirstLine(ctx) }
 
 // logged is the address that Portico writes to its log.
 func logged(ctx context.Context, c *contender) (string, error) {
@@ -214,19 +208,7 @@ func (s *stack) header() map[string]string {
 }
 
 // explain adds to an error what the program has written last.
-func (c *contender) explain(err error) error { return explain(err, c.stderr) }
-
-func explain(err error, log *os.File) error {
-	text, readErr := os.ReadFile(log.Name())
-	if readErr != nil {
-		return errors.Join(err, readErr)
-	}
-	const most = 2 << 10
-	if len(text) > most {
-		text = text[len(text)-most:]
-	}
-	return fmt.Errorf("%w\n%s", err, text)
-}
+func (c *contender) explain(err error) error { return process.Explain(err, c.stderr) }
 
 // truncate empties the logs, which would otherwise grow by gigabytes.
 func (s *stack) truncate() error {
