@@ -8,6 +8,7 @@ import (
 	"github.com/portico-bff/portico/mesh/internal/budget"
 	"github.com/portico-bff/portico/mesh/internal/outlier"
 	"github.com/portico-bff/portico/mesh/internal/picker"
+	"github.com/portico-bff/portico/mesh/internal/policy"
 )
 
 // Curve is one way to do it: its name, what was counted, and points to plot.
@@ -25,12 +26,7 @@ type Point struct{ X, Y float64 }
 func neverEject() outlier.Config { return outlier.Config{} }
 
 // ejects is the mesh's default.
-func ejects() outlier.Config {
-	return outlier.Config{
-		ConsecutiveGatewayErrors: 5, Interval: 10 * time.Second,
-		BaseEjection: 30 * time.Second, MaxEjection: 300 * time.Second, MaxEjectionPercent: 50,
-	}
-}
+func ejects() outlier.Config { return policy.DefaultDestination().Outlier }
 
 // Spread balances requests over endpoints that are busy for 60 % of the time, of which
 // one in twenty takes ten times as long, and compares how long requests take. A client

@@ -11,6 +11,7 @@
 package simulation
 
 import (
+	"container/heap"
 	"math/rand/v2"
 	"time"
 )
@@ -24,14 +25,8 @@ const seed = 20_261_123
 type clock struct {
 	start time.Time
 	now   time.Time
-	queue []event
+	queue queue
 	count uint64 // of events, to keep those of the same time in order
-}
-
-type event struct {
-	at    time.Time
-	order uint64
-	what  func()
 }
 
 func newClock() *clock {
@@ -45,53 +40,54 @@ func (c *clock) since() time.Duration { return c.now.Sub(c.start) }
 // after lets something happen in a while.
 func (c *clock) after(d time.Duration, what func()) {
 	c.count++
-	c.queue = append(c.queue, event{at: c.now.Add(d), order: c.count, what: what})
-	for i := len(c.queue) - 1; i > 0; {
-		parent := (i - 1) / 2
-		if !c.earlier(i, parent) {
-			break
-		}
-		c.queue[i], c.queue[parent] = c.queue[parent], c.queue[i]
-		i = parent
-	}
-}
-
-func (c *clock) earlier(i, j int) bool {
-	a, b := &c.queue[i], &c.queue[j]
-	return a.at.Before(b.at) || a.at.Equal(b.at) && a.order < b.order
+	heap.Push(&c.queue, event{at: c.now.Add(d), order: c.count, what: what})
 }
 
 // run lets everything happen that does before the end.
 func (c *clock) run(length time.Duration) {
-	for len(c.queue) > 0 {
-		next := c.queue[0]
-		if next.at.Sub(c.start) > length {
-			return
-		}
-		c.pop()
+	for len(c.queue) > 0 && c.queue[0].at.Sub(c.start) <= length {
+		next, _ := heap.Pop(&c.queue).(event)
 		c.now = next.at
 		next.what()
 	}
 }
 
-// pop takes the first event off.
-func (c *clock) pop() {
-	last := len(c.queue) - 1
-	c.queue[0], c.queue[last] = c.queue[last], event{}
-	c.queue = c.queue[:last]
-	for i := 0; ; {
-		least := i
-		for child := 2*i + 1; child <= 2*i+2 && child < last; child++ {
-			if c.earlier(child, least) {
-				least = child
-			}
-		}
-		if least == i {
-			return
-		}
-		c.queue[i], c.queue[least] = c.queue[least], c.queue[i]
-		i = least
-	}
+type event struct {
+	at    time.Time
+	order uint64
+	what  func()
+}
+
+// queue is a heap of events.
+type queue []event
+
+var _ heap.Interface = (*queue)(nil)
+
+// Len is [heap.Interface]'s.
+func (q queue) Len() int { return len(q) }
+
+// Less says whether one event is before another.
+func (q queue) Less(i, j int) bool {
+	a, b := &q[i], &q[j]
+	return a.at.Before(b.at) || a.at.Equal(b.at) && a.order < b.order
+}
+
+// Swap is [heap.Interface]'s.
+func (q queue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
+
+// Push is for package heap.
+func (q *queue) Push(x any) {
+	e, _ := x.(event)
+	*q = append(*q, e)
+}
+
+// Pop is for package heap.
+func (q *queue) Pop() any {
+	last := len(*q) - 1
+	e := (*q)[last]
+	(*q)[last] = event{}
+	*q = (*q)[:last]
+	return e
 }
 
 // newRandom returns a source of chance of its own for each purpose.

@@ -159,7 +159,7 @@ func positive(curves []simulation.Curve) []simulation.Curve {
 func TestPlots(t *testing.T) {
 	t.Parallel()
 	if testing.Short() && !*update {
-		t.Skip("takes a minute")
+		t.Skip("takes half a minute")
 	}
 	if runtime.GOARCH != "amd64" {
 		t.Skip("other processors round otherwise")
