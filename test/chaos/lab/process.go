@@ -155,11 +155,6 @@ func (p *Process) Stats(ctx context.Context) (mesh.Stats, error) {
 	return ask[mesh.Stats](ctx, p, "Stats", node.None{})
 }
 
-// Events is [node.Node.Events].
-func (p *Process) Events(ctx context.Context) ([]node.Seen, error) {
-	return ask[[]node.Seen](ctx, p, "Events", node.None{})
-}
-
 // Resources is [node.Node.Resources].
 func (p *Process) Resources(ctx context.Context) (node.Resources, error) {
 	return ask[node.Resources](ctx, p, "Resources", node.None{})

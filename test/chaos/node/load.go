@@ -45,13 +45,12 @@ type Outcome struct {
 	// Codes counts the failed calls by status code; First is one of their errors.
 	Codes map[string]int
 	First string
-	// Answered was by these servers; the last answer of each came then.
+	// Answered was by these servers.
 	Answered map[string]int
-	Last     map[string]time.Time
 	// Expired answers came over a connection whose certificate had ended.
 	Expired int
-	// P50, P99 and Max are of the calls that did not fail, from when they were made.
-	P50, P99, Max time.Duration
+	// P50 and P99 are of the calls that did not fail, from when they were made.
+	P50, P99 time.Duration
 	// FailedP99 is of those that did.
 	FailedP99 time.Duration
 	// Elapsed is how long it took until the last call had ended.
@@ -78,7 +77,7 @@ func (n *Node) Begin(in Load, _ *None) error {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	l := &load{Load: in, stop: stop, began: time.Now()}
-	l.outcome = Outcome{Codes: map[string]int{}, Answered: map[string]int{}, Last: map[string]time.Time{}}
+	l.outcome = Outcome{Codes: map[string]int{}, Answered: map[string]int{}}
 	if !n.load.CompareAndSwap(nil, l) {
 		stop()
 		return errors.New("a load is under way")
@@ -187,7 +186,6 @@ func (l *load) note(began time.Time, server string, expired bool, err error) {
 		o.Expired++
 	}
 	o.Answered[server]++
-	o.Last[server] = now
 	l.took = append(l.took, now.Sub(began))
 }
 
@@ -196,9 +194,9 @@ func (l *load) sum() Outcome {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	o := l.outcome
-	o.Codes, o.Answered, o.Last = maps.Clone(o.Codes), maps.Clone(o.Answered), maps.Clone(o.Last)
+	o.Codes, o.Answered = maps.Clone(o.Codes), maps.Clone(o.Answered)
 	took := slices.Sorted(slices.Values(l.took))
-	o.P50, o.P99, o.Max = nearestRank(took, 50), nearestRank(took, 99), nearestRank(took, 100)
+	o.P50, o.P99 = nearestRank(took, 50), nearestRank(took, 99)
 	o.FailedP99 = nearestRank(slices.Sorted(slices.Values(l.failing)), 99)
 	return o
 }

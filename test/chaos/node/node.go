@@ -83,19 +83,8 @@ type Node struct {
 	listener *countingListener
 	service  service
 
-	load   atomic.Pointer[load]
-	mu     sync.Mutex // guards events
-	events []Seen
-
+	load atomic.Pointer[load]
 	work sync.WaitGroup
-}
-
-// Seen is an event of the mesh, and when it was.
-type Seen struct {
-	At       time.Time
-	Kind     mesh.EventKind
-	Endpoint string
-	Err      string
 }
 
 // Main is the node that the environment asks for. It is false if none is: the program
@@ -170,7 +159,7 @@ func (n *Node) start(ctx context.Context) error {
 	options := mesh.Options{
 		Identity: n.identity, PolicyFile: c.Policy, PolicyInterval: c.PolicyInterval,
 		Idempotent:       func(method string) bool { return method == testpb.TestService_CacheableUnaryCall_FullMethodName },
-		MaxConnectionAge: c.MaxConnectionAge, DrainDelay: c.DrainDelay, Zone: c.Zone, OnEvent: n.saw,
+		MaxConnectionAge: c.MaxConnectionAge, DrainDelay: c.DrainDelay, Zone: c.Zone,
 	}
 	if c.Endpoints != "" {
 		options.Discovery = mesh.FileDiscovery(c.Endpoints)
@@ -237,22 +226,6 @@ func (n *Node) close() error {
 	return errors.Join(errs...)
 }
 
-// saw keeps the events that somebody may ask for.
-func (n *Node) saw(e mesh.Event) {
-	if e.Kind != mesh.EndpointEjected && e.Kind != mesh.HandshakeRefused && e.Kind != mesh.PolicyRefused {
-		return
-	}
-	seen := Seen{At: time.Now(), Kind: e.Kind, Endpoint: e.Endpoint}
-	if e.Err != nil {
-		seen.Err = e.Err.Error()
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if len(n.events) < 10_000 {
-		n.events = append(n.events, seen)
-	}
-}
-
 // None is what a method takes or gives that needs nothing.
 type None struct{}
 
@@ -267,14 +240,6 @@ func (n *Node) Address(_ None, out *string) error {
 // Stats tells what the mesh counts.
 func (n *Node) Stats(_ None, out *mesh.Stats) error {
 	*out = n.mesh.Stats()
-	return nil
-}
-
-// Events tells the events so far: ejections, refused handshakes and refused policies.
-func (n *Node) Events(_ None, out *[]Seen) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	*out = append(*out, n.events...)
 	return nil
 }
 
