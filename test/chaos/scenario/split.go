@@ -3,6 +3,7 @@ package scenario
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"google.golang.org/grpc/codes"
@@ -118,7 +119,8 @@ func splitByChance(ctx context.Context, l *lab.Lab, client *lab.Process, version
 	}, nil
 }
 
-// inBoth counts the ids with a prefix that servers of both versions have seen.
+// inBoth counts the ids with a prefix that servers of both versions have seen. Each
+// version must have seen some, or that none is in both says nothing.
 func inBoth(ctx context.Context, servers []*lab.Process, versions map[string]string, prefix string) (int, error) {
 	seen := map[string]map[string]bool{}
 	for _, s := range servers {
@@ -136,11 +138,17 @@ func inBoth(ctx context.Context, servers []*lab.Process, versions map[string]str
 			seen[id][versions[s.Name]] = true
 		}
 	}
-	both := 0
+	both, of := 0, map[string]int{}
 	for _, by := range seen {
 		if len(by) > 1 {
 			both++
 		}
+		for version := range by {
+			of[version]++
+		}
+	}
+	if of["v1"] == 0 || of["v2"] == 0 {
+		return 0, fmt.Errorf("ids %q...: the versions have seen %v, want some each", prefix, of)
 	}
 	return both, nil
 }
