@@ -26,8 +26,8 @@ type Info struct {
 	Door Door
 	// ID names the request in logs, problems and upstream metadata.
 	ID string
-	// Method and Path are the HTTP method and the decoded path that was routed; empty at the IoT door, where Path is
-	// the topic.
+	// Method and Path are the HTTP method and the path that was routed, decoded but for slashes within segments (%2F) and
+	// percent signs (%25); empty at the IoT door, where Path is the topic.
 	Method, Path string
 	// Header holds the client's request headers, canonicalized, credentials included: what goes on to services is named
 	// in the configuration.

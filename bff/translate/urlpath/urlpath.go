@@ -188,10 +188,15 @@ func (p *Path) Several(i, j int, withoutVerb bool) string {
 	return s
 }
 
-// Canonical returns the path of u as rules and logs see it: decoded, except that an encoded slash stays %2F.
+// Canonical returns the path of u as rules and logs see it: decoded, except that a slash within a segment is %2F and a
+// percent sign %25. So two paths that are routed or bound differently never look the same, and %2F is always a slash that
+// does not separate.
 func Canonical(u *url.URL) (string, error) {
-	if u.RawPath == "" {
-		return u.Path, check(u.Path)
+	if u.RawPath == "" { // no segment holds a slash
+		if strings.IndexByte(u.Path, '%') < 0 {
+			return u.Path, check(u.Path)
+		}
+		return strings.ReplaceAll(u.Path, "%", "%25"), check(u.Path)
 	}
 	p, err := parseEscaped(u, Path{})
 	if err != nil {
@@ -200,7 +205,7 @@ func Canonical(u *url.URL) (string, error) {
 	var b strings.Builder
 	for _, s := range p.Segments {
 		b.WriteByte('/')
-		b.WriteString(strings.ReplaceAll(s, "/", "%2F"))
+		b.WriteString(strings.ReplaceAll(strings.ReplaceAll(s, "%", "%25"), "/", "%2F"))
 	}
 	if b.Len() == 0 {
 		return "/", nil

@@ -3,6 +3,7 @@ package urlpath_test
 import (
 	"errors"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -30,8 +31,10 @@ func TestParse(t *testing.T) {
 		{raw: "/a+b", segments: []string{"a+b"}, several: "a+b", canonical: "/a+b"},
 		{raw: "/a%2Fb/c", segments: []string{"a/b", "c"}, several: "a%2Fb/c", canonical: "/a%2Fb/c"},
 		{raw: "/a%2fb", segments: []string{"a/b"}, several: "a%2fb", canonical: "/a%2Fb"},
-		{raw: "/a%252Fb%2F", segments: []string{"a%2Fb/"}, several: "a%2Fb%2F", canonical: "/a%2Fb%2F"},
-		{raw: "/%2525%2F", segments: []string{"%25/"}, several: "%25%2F", canonical: "/%25%2F"},
+		{raw: "/a%252Fb%2F", segments: []string{"a%2Fb/"}, several: "a%2Fb%2F", canonical: "/a%252Fb%2F"},
+		{raw: "/a%252Fb", segments: []string{"a%2Fb"}, several: "a%2Fb", canonical: "/a%252Fb"},
+		{raw: "/a%25", segments: []string{"a%"}, several: "a%", canonical: "/a%25"},
+		{raw: "/%2525%2F", segments: []string{"%25/"}, several: "%25%2F", canonical: "/%2525%2F"},
 		{raw: "/%C3%A9%2F\u00e9", segments: []string{"é/é"}, several: "é%2Fé", canonical: "/é%2Fé"},
 		{raw: "/a:b", segments: []string{"a:b"}, stem: "a", verb: "b", several: "a:b", canonical: "/a:b"},
 		{raw: "/a:b:c", segments: []string{"a:b:c"}, stem: "a:b", verb: "c", several: "a:b:c", canonical: "/a:b:c"},
@@ -111,9 +114,9 @@ func TestSeveralWithoutVerb(t *testing.T) {
 }
 
 // The properties: nothing panics; Parse and Canonical refuse the same paths; a canonical path holds as many
-// segments as Parse found; the encoded slash is never a separator.
+// segments as Parse found, and nothing but them; the encoded slash is never a separator.
 func FuzzParse(f *testing.F) {
-	for _, seed := range []string{"/", "/a/b", "/a%2Fb:c", "/%2e/..", "/a//b/", "/%00", "/a:b%3Ac:d"} {
+	for _, seed := range []string{"/", "/a/b", "/a%2Fb:c", "/%2e/..", "/a//b/", "/%00", "/a:b%3Ac:d", "/a%252Fb", "/a%252Fb%2F"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, raw string) {
@@ -135,6 +138,13 @@ func FuzzParse(f *testing.F) {
 		}
 		if got := strings.Count(canonical, "/"); canonical != "/" && got != len(p.Segments) {
 			t.Errorf("%q: canonical path %q has %d segments, want %d", raw, canonical, got, len(p.Segments))
+		}
+		decoded := strings.Split(canonical, "/")[1:]
+		for i, s := range decoded {
+			decoded[i] = strings.ReplaceAll(strings.ReplaceAll(s, "%2F", "/"), "%25", "%")
+		}
+		if canonical != "/" && !slices.Equal(decoded, p.Segments) {
+			t.Errorf("%q: canonical path %q holds %q, want %q", raw, canonical, decoded, p.Segments)
 		}
 		if stem, verb, ok := p.Verb(); ok && stem+":"+verb != p.Segments[len(p.Segments)-1] {
 			t.Errorf("%q: verb (%q, %q) does not make up %q", raw, stem, verb, p.Segments[len(p.Segments)-1])
