@@ -86,7 +86,7 @@ func (c *Clients) add(name string, cfg Config, d *Descriptors, mesh Dialer, opts
 	}
 	if cfg.Target != "" {
 		var err error
-		if cl.conn, err = dial(cfg, mesh, opts); err != nil {
+		if cl.conn, err = dial(cfg, mesh, nil, opts); err != nil {
 			errs = append(errs, err)
 		} else {
 			c.byName[name] = cl
@@ -122,8 +122,9 @@ func (c *Clients) route(cl *client, services []string, d *Descriptors) error {
 	return errors.Join(errs...)
 }
 
-// dial prepares a connection; nothing is sent before the first call.
-func dial(cfg Config, mesh Dialer, opts []grpc.DialOption) (*grpc.ClientConn, error) {
+// dial prepares a connection; nothing is sent before the first call. refused, if not nil, is told of every handshake of
+// plain TLS that fails.
+func dial(cfg Config, mesh Dialer, refused func(error), opts []grpc.DialOption) (*grpc.ClientConn, error) {
 	size := int(min(max(cfg.MaxMessage, 0), math.MaxInt32))
 	opts = append(slices.Clip(opts),
 		grpc.WithDisableServiceConfig(),
@@ -156,6 +157,9 @@ func dial(cfg Config, mesh Dialer, opts []grpc.DialOption) (*grpc.ClientConn, er
 	creds, err := cfg.TLS.credentials()
 	if err != nil {
 		return nil, mistake.In(err, "tls")
+	}
+	if refused != nil {
+		creds = watched{creds, refused}
 	}
 	conn, err := grpc.NewClient(cfg.Target, append(opts, grpc.WithTransportCredentials(creds))...)
 	return conn, targetMistake(err)

@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/encoding"
 	grpcproto "google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/metadata"
@@ -61,24 +64,52 @@ func (s *DescriptorSource) reflect(ctx context.Context, mesh Dialer, opts []grpc
 	if timeout == 0 {
 		timeout = defaultTimeout
 	}
-	conn, err := dial(Config{Target: s.Reflect, TLS: s.TLS, MaxMessage: defaultMaxMessage}, mesh, opts)
-	if err != nil {
-		return nil, nil, renameTarget(err)
-	}
-	defer func() { err = errors.Join(err, conn.Close()) }()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	ctx, giveUp := context.WithCancelCause(ctx)
+	var last refusal
+	conn, err := dial(Config{Target: s.Reflect, TLS: s.TLS, MaxMessage: defaultMaxMessage}, mesh, last.set, opts)
+	if err != nil {
+		giveUp(nil)
+		return nil, nil, renameTarget(err)
+	}
+	var watching sync.WaitGroup
+	watching.Go(func() { last.watch(ctx, conn, giveUp) })
+	defer func() {
+		giveUp(nil)
+		watching.Wait()
+		err = errors.Join(err, conn.Close())
+	}()
 	ctx = metadata.NewOutgoingContext(ctx, metadata.New(s.Metadata))
 	stream, err := reflectionpb.NewServerReflectionClient(conn).ServerReflectionInfo(ctx,
 		grpc.ForceCodecV2(encoding.GetCodecV2(grpcproto.Name)), grpc.WaitForReady(true))
 	if err != nil {
-		return nil, nil, s.reflectMistake(err, timeout)
+		return nil, nil, s.reflectMistake(ctx, err, timeout)
 	}
 	r := &reflector{stream: stream, files: map[string]*descriptorpb.FileDescriptorProto{}}
 	if services, err = r.all(); err != nil {
-		return nil, nil, s.reflectMistake(err, timeout)
+		return nil, nil, s.reflectMistake(ctx, err, timeout)
 	}
 	return &descriptorpb.FileDescriptorSet{File: r.order}, services, nil
+}
+
+// refusal is why a handshake failed last. It is safe for concurrent use.
+type refusal struct{ err atomic.Pointer[error] }
+
+func (r *refusal) set(err error) { r.err.Store(&err) }
+
+// watch gives up as soon as no address is left to try and the last one's handshake failed for good. Otherwise gRPC
+// tries again until the time is over.
+func (r *refusal) watch(ctx context.Context, conn *grpc.ClientConn, giveUp context.CancelCauseFunc) {
+	for state := conn.GetState(); ; state = conn.GetState() {
+		if err := r.err.Load(); state == connectivity.TransientFailure && err != nil && hopeless(*err) {
+			giveUp(*err)
+			return
+		}
+		if !conn.WaitForStateChange(ctx, state) {
+			return
+		}
+	}
 }
 
 // renameTarget moves mistakes about an upstream's target to the key that has it here.
@@ -95,7 +126,10 @@ func renameTarget(err error) error {
 	return errors.Join(errs...)
 }
 
-func (s *DescriptorSource) reflectMistake(err error, timeout time.Duration) error {
+func (s *DescriptorSource) reflectMistake(ctx context.Context, err error, timeout time.Duration) error {
+	if cause := context.Cause(ctx); hopeless(cause) {
+		err = cause
+	}
 	m := &mistake.Mistake{Path: []string{"reflect"}, What: fmt.Sprintf("%s cannot be asked for its services: %v", s.Reflect, err), Err: err}
 	st, ok := status.FromError(err)
 	if !ok {

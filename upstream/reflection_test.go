@@ -3,12 +3,16 @@ package upstream_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
+	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -89,6 +93,17 @@ func serveReflection(tb testing.TB, register func(*grpc.Server)) string {
 	go func() { defer close(done); _ = server.Serve(lis) }()
 	tb.Cleanup(func() { server.Stop(); <-done })
 	return lis.Addr().String()
+}
+
+// serveTLS serves HTTP/2 over TLS with a certificate that signs itself, and returns the target.
+func serveTLS(tb testing.TB) string {
+	tb.Helper()
+	server := httptest.NewUnstartedServer(nil)
+	server.EnableHTTP2 = true
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	server.StartTLS()
+	tb.Cleanup(server.Close)
+	return server.Listener.Addr().String()
 }
 
 func reflected(target string) []upstream.DescriptorSource {
@@ -319,6 +334,7 @@ func TestReflectUnreachable(t *testing.T) {
 	closed := lis.Addr().String()
 	_ = lis.Close()
 	plain := serveReflection(t, func(*grpc.Server) {})
+	secure := serveTLS(t)
 	for _, c := range []struct {
 		name, target string
 		tls          upstream.TLSMode
@@ -329,6 +345,8 @@ func TestReflectUnreachable(t *testing.T) {
 		{"no TLS there", plain, upstream.TLSSystem, "tls: first record does not look like a TLS handshake"},
 		{"no reflection", plain, upstream.TLSNone, "expected a server with server reflection, version v1"},
 		{"no target", "dns:///", upstream.TLSNone, "0.reflect: "},
+		{"TLS there", secure, upstream.TLSNone, "error reading server preface"},
+		{"a certificate of nobody", secure, upstream.TLSSystem, "tls: failed to verify certificate: x509: "},
 		{"no mesh", plain, upstream.TLSMesh, "0.tls.mesh"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -345,6 +363,56 @@ func TestReflectUnreachable(t *testing.T) {
 				t.Errorf("it took %s", took)
 			}
 		})
+	}
+}
+
+// TestReflectGivesUp has a server that will never do a handshake, or never one that can be trusted: nobody waits.
+func TestReflectGivesUp(t *testing.T) {
+	t.Parallel()
+	plain := serveReflection(t, func(*grpc.Server) {})
+	for target, want := range map[string]string{
+		plain: "first record does not look like a TLS handshake", serveTLS(t): "failed to verify certificate",
+	} {
+		sources := reflected(target)
+		sources[0].TLS, sources[0].Timeout = upstream.TLS{Mode: upstream.TLSSystem}, time.Minute
+		began := time.Now()
+		if _, err := upstream.LoadOnline(t.Context(), sources, nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q in it", err, want)
+		}
+		if took := time.Since(began); took > 20*time.Second {
+			t.Errorf("it took %s", took)
+		}
+	}
+}
+
+// TestReflectAnew has a server whose services change: whoever loads again sees those of now.
+func TestReflectAnew(t *testing.T) {
+	t.Parallel()
+	var grown atomic.Bool
+	target := serveReflection(t, func(s *grpc.Server) {
+		reflectionpb.RegisterServerReflectionServer(s, answering(func(req *reflectionpb.ServerReflectionRequest) *reflectionpb.ServerReflectionResponse {
+			f := withService(file("a.proto", "a", "A", "name"), "S")
+			if !grown.Load() {
+				if req.GetListServices() != "" {
+					return listed("a.S")
+				}
+				return described(t, f)
+			}
+			if req.GetListServices() != "" {
+				return listed("a.S", "a.T")
+			}
+			return described(t, withService(f, "T"))
+		}))
+	})
+	for _, want := range [][]string{{"a.S"}, {"a.S", "a.T"}} {
+		d, err := upstream.LoadOnline(t.Context(), reflected(target), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, d.Services()); diff != "" {
+			t.Error(diff)
+		}
+		grown.Store(true)
 	}
 }
 

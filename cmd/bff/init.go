@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -100,10 +101,7 @@ func (f *initFlags) run(ctx context.Context) error {
 	}
 	descriptors, err := upstream.LoadOnline(ctx, []upstream.DescriptorSource{f.source()}, nil)
 	if err != nil {
-		if f.reflect != "" && strings.Contains(err.Error(), "does not look like a TLS handshake") {
-			err = fmt.Errorf("%w\nif the server speaks without TLS, add --plaintext", err)
-		}
-		return err
+		return f.advise(err)
 	}
 	made, err := scaffold.New(scaffold.Options{
 		Descriptors: descriptors, Origin: f.origin, Live: f.live, Target: f.target, TLS: f.tlsYAML, Public: f.public,
@@ -123,6 +121,21 @@ func (f *initFlags) run(ctx context.Context) error {
 		return fmt.Errorf("what was written is wrong, which is a defect of init:\n%w", err)
 	}
 	return f.report(made, warnings)
+}
+
+// advise says which flag may help against an error of --reflect.
+func (f *initFlags) advise(err error) error {
+	_, plain := errors.AsType[tls.RecordHeaderError](err)
+	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
+	switch {
+	case plain:
+		return fmt.Errorf("%w\nif the server speaks without TLS, add --plaintext", err)
+	case untrusted:
+		return fmt.Errorf("%w\nif the certificate is of an authority of your own, name its file with --ca", err)
+	case f.reflect != "" && f.plaintext && strings.Contains(err.Error(), "error reading server preface"):
+		return fmt.Errorf("%w\nif the server speaks TLS, leave out --plaintext", err)
+	}
+	return err
 }
 
 // secure reads the flags about TLS and targets.

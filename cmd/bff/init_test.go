@@ -3,7 +3,9 @@ package main
 import (
 	"bufio"
 	"io"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +14,9 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/types/descriptorpb"
 
 	"github.com/portico-bff/portico/bff"
 	"github.com/portico-bff/portico/bff/config"
@@ -108,6 +113,42 @@ func TestInitForeign(t *testing.T) {
 	subscribe(t, "ws"+strings.TrimPrefix(base, "http")+"/graphql", token,
 		`subscription { watchPlant(plantId: \"p1\") { plantId heightMm } }`,
 		`{"data":{"watchPlant":{"plantId":"p1","heightMm":1}}}`, `{"data":{"watchPlant":{"plantId":"p1","heightMm":2}}}`)
+}
+
+// TestInitSet writes a configuration for services that are known from a descriptor set, and serves it.
+func TestInitSet(t *testing.T) {
+	t.Parallel()
+	f := startForeign(t, map[string]string{"s.proto": `syntax = "proto3"; package zoo.v1;
+service Zoo { rpc GetAnimal(GetAnimalRequest) returns (Animal); } message GetAnimalRequest { string animal_id = 1; } message Animal { string animal_id = 1; }`},
+		map[string][]string{"GetAnimal": {`{"animalId": "a1"}`}})
+	file, err := f.files.FindFileByPath("s.proto")
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := proto.Marshal(&descriptorpb.FileDescriptorSet{File: []*descriptorpb.FileDescriptorProto{protodesc.ToFileDescriptorProto(file)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	set := filepath.Join(dir, "zoo.binpb")
+	if err := os.WriteFile(set, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(dir, "out")
+	if said, err := command(t, nil, "init", "--set", set, "--target", f.target, "--plaintext", "--public", "all", "--out", out); err != nil || strings.Contains(said, "warning") {
+		t.Fatalf("init says %s, %v", said, err)
+	}
+	loaded, err := config.Load(filepath.Join(out, configFile), loopback)
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := serveFile(t, loaded)
+	if got := request(t, "GET", base+"/v1/animals/a1", "", ""); strings.TrimSpace(got) != `{"animalId":"a1"}` {
+		t.Errorf("REST: got %s", got)
+	}
+	if got := request(t, "POST", base+"/graphql", "", `{"query": "{ animal(animalId: \"a1\") { animalId } }"}`); strings.TrimSpace(got) != `{"data":{"animal":{"animalId":"a1"}}}` {
+		t.Errorf("GraphQL: got %s", got)
+	}
 }
 
 // TestInitForms runs init on every kind of source; what it writes must check without a warning.
@@ -214,6 +255,12 @@ func TestInitMistakes(t *testing.T) {
 	t.Parallel()
 	const shop = "../../protos/gen/shop.binpb"
 	f := startForeign(t, map[string]string{"s.proto": `syntax = "proto3"; service S { rpc Do(M) returns (M); } message M {}`}, nil)
+	web := httptest.NewUnstartedServer(nil)
+	web.EnableHTTP2 = true
+	web.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	web.StartTLS()
+	t.Cleanup(web.Close)
+	secure := web.Listener.Addr().String()
 	for _, c := range []struct {
 		args []string
 		want string
@@ -225,13 +272,19 @@ func TestInitMistakes(t *testing.T) {
 		{[]string{"--protos", "."}, "there are no .proto files"},
 		{[]string{"--set", shop, "--server-name", "x"}, "--server-name needs --ca"},
 		{[]string{"--set", shop, "--public", "shop.nope.v1.X/*"}, `no method fits "shop.nope.v1.X/*"`},
-		{[]string{"--reflect", f.target, "--timeout", "300ms"}, "if the server speaks without TLS, add --plaintext"},
+		{[]string{"--reflect", f.target}, "if the server speaks without TLS, add --plaintext"},
+		{[]string{"--reflect", secure}, "if the certificate is of an authority of your own, name its file with --ca"},
+		{[]string{"--reflect", secure, "--plaintext", "--timeout", "300ms"}, "if the server speaks TLS, leave out --plaintext"},
 		{[]string{"--reflect", "127.0.0.1:1", "--plaintext", "--timeout", "100ms"}, "connection refused"},
 	} {
 		dir := t.TempDir()
+		began := time.Now()
 		_, err := command(t, nil, append([]string{"init", "--out", dir}, c.args...)...)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("bff init %s: %v, want %q in it", strings.Join(c.args, " "), err, c.want)
+		}
+		if took := time.Since(began); took > 8*time.Second { // the timeout is 10 s where none is given
+			t.Errorf("bff init %s: an answer only after %v", strings.Join(c.args, " "), took)
 		}
 		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 			t.Errorf("bff init %s leaves %v, %v", strings.Join(c.args, " "), left, err)
