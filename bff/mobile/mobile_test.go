@@ -95,6 +95,9 @@ func TestMethods(t *testing.T) {
 		{"GET /v1/boxes/b-1", 404, `"no such path"`},
 		{"GET /v1/orders/o-1:cancel", 500, ``},
 		{"PUT /v1/orders/o-1:cancel", 405, ``},
+		{"GET /ws/shop.orders.v1.OrderService/WatchOrder", 426, ``},
+		{"GET /ws/shop.fleet.v1.FleetService/WatchReadings", 404, `"no such path"`}, // not listed
+		{"POST /shop.catalog.v1.CatalogService/GetProduct", 404, `"no such path"`},  // gRPC-Web and Connect
 	} {
 		if code, body := do(t, door, test.line, ""); code != test.status || !strings.Contains(body, test.want) {
 			t.Errorf("%s: status %d, body %s", test.line, code, body)

@@ -132,6 +132,8 @@ func catalogue() []wanted {
 		bad("GET /", notFound, ""),
 		bad("GET /v1", notFound, ""),
 		bad("GET /test.library.v1.Library/Hidden", notFound, ""),
+		badBody("POST /test.library.v1.Library/Hidden", `{}`, notFound, ""),
+		bad("GET /ws/test.library.v1.Library/Hidden", notFound, ""),
 		// Percent-encoding in paths.
 		ok("GET /v1/shelves/1%2F2/books/3", "GetBook", `{"name":"shelves/1%2F2/books/3"}`),
 		ok("GET /v1/shelves/1%2f2/books/3", "GetBook", `{"name":"shelves/1%2f2/books/3"}`),

@@ -98,6 +98,17 @@ func TestSocket(t *testing.T) {
 			end:   `{"@end":{"code":"OK"}}`, code: websocket.StatusNormalClosure,
 		},
 		{
+			name: "client stream by name", target: "/ws/test.library.v1.Library/Collect?fields=nextPageToken", caller: serving(func(c *call) error {
+				for {
+					if _, err := c.recv(); err != nil {
+						return c.send([]byte{0x0a, 0, 0x12, 1, 'n'})
+					}
+				}
+			}),
+			steps: []step{{`{}`, ""}, {`{}`, ""}, {end, `{"nextPageToken":"n"}`}},
+			end:   `{"@end":{"code":"OK"}}`, code: websocket.StatusNormalClosure,
+		},
+		{
 			name: "server stream by its URL", target: "/v1/books/moby:watch?revision=4", caller: echoStream(nil),
 			steps: []step{{"", `{"name":"moby","title":"\u0004"}`}},
 			end:   `{"@end":{"code":"OK","trailers":{"X-Count":["2"]}}}`, code: websocket.StatusNormalClosure,

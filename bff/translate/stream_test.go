@@ -137,47 +137,70 @@ func TestStreamMalformedMessage(t *testing.T) {
 	}
 }
 
-// The first message arrives while the service has not even made the second, and a client that leaves cancels the call
-// within 100 ms. A busy machine gets a few attempts.
+// Each message arrives while the service has not even made the next one, in every form, and a client that leaves
+// cancels the call within 100 ms. A busy machine gets a few attempts.
 func TestStreamFlushAndLeave(t *testing.T) {
 	t.Parallel()
 	d := library(t)
-	cancelled := make(chan time.Time, 1)
-	rt := router(t, d, serving(func(c *call) error {
-		if _, err := c.recv(); err != nil {
-			return err
-		}
-		if err := c.send(message(t, method(t, d, "Watch").Output, `{"title":"A"}`)); err != nil {
-			return err
-		}
-		<-c.ctx.Done()
-		cancelled <- time.Now()
-		return c.ctx.Err()
-	}))
-	server := httptest.NewServer(rt)
-	defer server.Close()
-	var took time.Duration
-	for range 5 {
-		ctx, leave := context.WithCancel(t.Context())
-		r := get(ctx, t, server.URL+"/v1/books/moby:watch", "text/event-stream")
-		line, err := bufio.NewReader(r.Body).ReadString('\n')
-		if err != nil || line != "data: {\"title\":\"A\"}\n" {
-			t.Errorf("first line %q, %v", line, err)
-		}
-		left := time.Now()
-		leave()
-		r.Body.Close()
-		select {
-		case at := <-cancelled:
-			took = at.Sub(left)
-		case <-time.After(5 * time.Second):
-			t.Fatal("the call was not cancelled")
-		}
-		if took <= 100*time.Millisecond {
-			return
-		}
+	for accept, want := range map[string][]string{
+		"text/event-stream":    {"data: {\"title\":\"A\"}\n", "\n", "data: {\"title\":\"B\"}\n", "\n", "data: {\"title\":\"C\"}\n"},
+		"application/x-ndjson": {"{\"title\":\"A\"}\n", "{\"title\":\"B\"}\n", "{\"title\":\"C\"}\n"},
+		"application/json":     {"[{\"title\":\"A\"}\n", ",{\"title\":\"B\"}\n", ",{\"title\":\"C\"}\n"},
+	} {
+		t.Run(accept, func(t *testing.T) {
+			t.Parallel()
+			arrived := make(chan struct{}, 10)
+			cancelled := make(chan time.Time, 1)
+			server := httptest.NewServer(router(t, d, serving(func(c *call) error {
+				if _, err := c.recv(); err != nil {
+					return err
+				}
+				for _, title := range []string{"A", "B", "C"} {
+					if err := c.send(message(t, method(t, d, "Watch").Output, `{"title":"`+title+`"}`)); err != nil {
+						return err
+					}
+					select {
+					case <-arrived:
+					case <-c.ctx.Done():
+						return c.ctx.Err()
+					}
+				}
+				<-c.ctx.Done()
+				cancelled <- time.Now()
+				return c.ctx.Err()
+			})))
+			defer server.Close()
+			var took time.Duration
+			for range 5 {
+				ctx, leave := context.WithTimeout(t.Context(), 20*time.Second)
+				defer leave()
+				r := get(ctx, t, server.URL+watchPath, accept)
+				lines := bufio.NewReader(r.Body)
+				for _, line := range want {
+					got, err := lines.ReadString('\n')
+					if err != nil || got != line {
+						t.Fatalf("line %q, want %q, %v", got, line, err)
+					}
+					if line != "\n" {
+						arrived <- struct{}{}
+					}
+				}
+				left := time.Now()
+				leave()
+				r.Body.Close()
+				select {
+				case at := <-cancelled:
+					took = at.Sub(left)
+				case <-time.After(5 * time.Second):
+					t.Fatal("the call was not cancelled")
+				}
+				if took <= 100*time.Millisecond {
+					return
+				}
+			}
+			t.Errorf("the call was cancelled only after %v", took)
+		})
 	}
-	t.Errorf("the call was cancelled only after %v", took)
 }
 
 func TestStreamHeartbeat(t *testing.T) {
