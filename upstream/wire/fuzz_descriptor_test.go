@@ -115,8 +115,30 @@ func asMap(r *rand.Rand, m *descriptorpb.DescriptorProto, fd *descriptorpb.Field
 	fd.Type, fd.TypeName, fd.Options = descriptorpb.FieldDescriptorProto_TYPE_MESSAGE.Enum(), new(".random."+m.GetName()+"."+name), nil
 }
 
-// FuzzDescriptors: whatever the types, wire format renders as with protojson, JSON reads back as with protojson, and the
-// canonical encoding is the twin's.
+// mutated is a message with a byte or two changed, dropped or cut off.
+func mutated(r *rand.Rand, msg []byte) []byte {
+	msg = bytes.Clone(msg)
+	for range 1 + r.IntN(2) {
+		if len(msg) == 0 {
+			break
+		}
+		i := r.IntN(len(msg))
+		switch r.IntN(4) {
+		case 0:
+			msg[i] ^= 1 << r.IntN(8)
+		case 1:
+			msg[i] = []byte{0, 1, 0x7f, 0x80, 0xff}[r.IntN(5)]
+		case 2:
+			msg = append(msg[:i], msg[i+1:]...)
+		default:
+			msg = msg[:i]
+		}
+	}
+	return msg
+}
+
+// FuzzDescriptors: whatever the types, wire format, mutated or not, renders as with protojson, JSON reads back as with
+// protojson, and the canonical encoding is the twin's.
 func FuzzDescriptors(f *testing.F) {
 	for i := range uint64(60) {
 		f.Add(i, i)
@@ -130,24 +152,26 @@ func FuzzDescriptors(f *testing.F) {
 		all := renderer(t, md, "")
 		canonical := must(wire.NewCanonicalizer(md, wire.ParseOptions{}))(t)
 		parser := must(wire.NewParser(md, wire.ParseOptions{}))(t)
-		r := rand.New(rand.NewPCG(values, 1))
+		r, odd := rand.New(rand.NewPCG(values, 1)), rand.New(rand.NewPCG(values, 3))
 		for range 8 {
 			msg := randomWire(r, md, 4)
-			m, err := wire.SlowUnmarshal(md, proto.UnmarshalOptions{RecursionLimit: 100}, msg)
-			if errors.Is(err, wire.ErrRuntime) {
-				continue
-			}
-			checkCanonical(t, md, canonical, msg)
-			var want []byte
-			if err == nil {
-				want, err = protojson.Marshal(m)
-			}
-			got, ourErr := all.Append(nil, msg)
-			if (ourErr == nil) != (err == nil) || err == nil && string(got) != compact(t, want) {
-				t.Fatalf("%x of\n%v\ngot       %s (%v)\nprotojson %s (%v)", msg, protodesc.ToFileDescriptorProto(fd), got, ourErr, want, err)
-			}
-			if err == nil {
-				checkParse(t, md, parser, got)
+			for _, msg := range [][]byte{msg, mutated(odd, msg)} {
+				m, err := wire.SlowUnmarshal(md, proto.UnmarshalOptions{RecursionLimit: 100}, msg)
+				if errors.Is(err, wire.ErrRuntime) {
+					continue
+				}
+				checkCanonical(t, md, canonical, msg)
+				var want []byte
+				if err == nil {
+					want, err = protojson.Marshal(m)
+				}
+				got, ourErr := all.Append(nil, msg)
+				if (ourErr == nil) != (err == nil) || err == nil && string(got) != compact(t, want) {
+					t.Fatalf("%x of\n%v\ngot       %s (%v)\nprotojson %s (%v)", msg, protodesc.ToFileDescriptorProto(fd), got, ourErr, want, err)
+				}
+				if err == nil {
+					checkParse(t, md, parser, got)
+				}
 			}
 		}
 	})
