@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -262,9 +264,46 @@ func TestEqualRoutes(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = translate.New(d.Methods(libraryService), translate.Options{Caller: echo(), Rules: rules})
-	want := "test.library.v1.Library/GetBook (GET /v1/books/{name}) and test.library.v1.Library/Hidden (GET /v1/books/{name}) match the same requests"
+	want := "test.library.v1.Library/GetBook (GET /v1/books/{name}) and test.library.v1.Library/Hidden (GET /v1/books/{name}, by http.rules of the configuration) match the same requests"
 	if err == nil || err.Error() != want {
 		t.Errorf("error %v", err)
+	}
+}
+
+// Of equal routes both places are told.
+func TestEqualRoutesPlaces(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"a.proto": `syntax = "proto3";
+package zoo;
+import "google/api/annotations.proto";
+service A {
+  rpc Get(M) returns (M) { option (google.api.http) = {get: "/v1/{id=animals/*}"}; }
+}
+message M { string id = 1; }`,
+		"b/b.proto": `syntax = "proto3";
+package zoo;
+import "a.proto";
+import "google/api/annotations.proto";
+// B is another service.
+service B {
+
+  rpc Other(M) returns (M) { option (google.api.http) = {post: "/v1/x" additional_bindings {get: "/v1/animals/{id}"}}; }
+}`,
+	} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700), os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d, err := upstream.Load([]upstream.DescriptorSource{{Protos: dir}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = translate.New(append(d.Methods("zoo.A"), d.Methods("zoo.B")...), translate.Options{Caller: echo()})
+	const want = "zoo.A/Get (GET /v1/{id=animals/*}, declared at a.proto:5) and zoo.B/Other (GET /v1/animals/{id}, declared at b/b.proto:8) match the same requests"
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v\nwant %s", err, want)
 	}
 }
 

@@ -32,6 +32,8 @@ type route struct {
 	answers   *answers
 	// socketOnly tells that nothing but WebSockets is served here.
 	socketOnly bool
+	// configured tells that the rule is one of the configuration, rather than an annotation.
+	configured bool
 	// uploads takes the parts of an upload as the messages of a client-streaming method; nil if they are none.
 	uploads *route
 }
@@ -204,7 +206,11 @@ func (rt *route) boundPaths(body string) []bound {
 
 // String names the route and its method, for messages about the configuration.
 func (rt *route) String() string {
-	return fmt.Sprintf("%s (%s %s%s)", rt.method.Name, rt.httpMethod, rt.name, position(rt.method))
+	at := position(rt.method)
+	if rt.configured {
+		at = ", by http.rules of the configuration"
+	}
+	return fmt.Sprintf("%s (%s %s%s)", rt.method.Name, rt.httpMethod, rt.name, at)
 }
 
 // position says where a method is declared, if its descriptor knows the line.

@@ -109,6 +109,7 @@ func New(methods []*upstream.Method, o Options) (*Router, error) {
 	var errs []error
 	for _, m := range methods {
 		rule := o.Rules[m.Name]
+		configured := rule != nil
 		if rule == nil {
 			var err error
 			if rule, err = annotated(m); err != nil {
@@ -117,7 +118,7 @@ func New(methods []*upstream.Method, o Options) (*Router, error) {
 			}
 		}
 		if rule != nil {
-			errs = append(errs, rt.addMethod(m, rule, s)...)
+			errs = append(errs, rt.addMethod(m, rule, configured, s)...)
 		}
 	}
 	for i := range o.Endpoints {
@@ -152,8 +153,8 @@ func (rt *Router) addSocket(m *upstream.Method, s settings) error {
 	return nil
 }
 
-// addMethod adds the routes of one method.
-func (rt *Router) addMethod(m *upstream.Method, rule *annotations.HttpRule, s settings) (errs []error) {
+// addMethod adds the routes of one method, whose rule is an annotation or configured.
+func (rt *Router) addMethod(m *upstream.Method, rule *annotations.HttpRule, configured bool, s settings) (errs []error) {
 	all, err := bindings(rule)
 	if err != nil {
 		return []error{mistake.At(fmt.Sprintf("%s: %v", m.Name, err))}
@@ -166,6 +167,7 @@ func (rt *Router) addMethod(m *upstream.Method, rule *annotations.HttpRule, s se
 			}
 			continue
 		}
+		made.configured = configured
 		errs = append(errs, rt.add(b.httpMethod, made.template, target{route: made})...)
 	}
 	return errs
