@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 	"google.golang.org/grpc/codes"
@@ -115,26 +116,30 @@ func TestBehindTheEdge(t *testing.T) {
 	defer server.Close()
 
 	transport := &http.Transport{}
-	t.Run("events", func(t *testing.T) {
-		ctx, leave := context.WithCancel(t.Context())
-		defer leave()
-		r, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+"/v1/boxes/box-1/readings:watch", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header.Set("Authorization", "Bearer ada")
-		r.Header.Set("Accept", "text/event-stream")
-		r.Header.Set("Accept-Encoding", "gzip, zstd")
-		res, err := transport.RoundTrip(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer res.Body.Close()
-		line, err := bufio.NewReader(res.Body).ReadString('\n')
-		if err != nil || !strings.HasPrefix(line, `data: {"boxId":"bbb`) {
-			t.Errorf("first line %.40q, %v", line, err)
-		}
-	})
+	for accept, want := range map[string]string{
+		"text/event-stream": `data: {"boxId":"bbb`, "application/x-ndjson": `{"boxId":"bbb`, "application/json": `[{"boxId":"bbb`,
+	} { // the service sends nothing after the first message, and nothing holds that back
+		t.Run(accept, func(t *testing.T) {
+			ctx, leave := context.WithTimeout(t.Context(), 20*time.Second)
+			defer leave()
+			r, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+"/v1/boxes/box-1/readings:watch", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Authorization", "Bearer ada")
+			r.Header.Set("Accept", accept)
+			r.Header.Set("Accept-Encoding", "gzip, zstd, br")
+			res, err := transport.RoundTrip(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			line, err := bufio.NewReader(res.Body).ReadString('\n')
+			if err != nil || !strings.HasPrefix(line, want) || res.Header.Get("Content-Encoding") != "" {
+				t.Errorf("first line %.40q, %v; headers %v", line, err, res.Header)
+			}
+		})
+	}
 	t.Run("socket", func(t *testing.T) {
 		conn, res, err := websocket.Dial(t.Context(), server.URL+"/v1/boxes/box-1:track",
 			&websocket.DialOptions{Subprotocols: []string{"portico.json", "bearer.ada"}})

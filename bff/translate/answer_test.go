@@ -71,6 +71,22 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// The header X-Goog-FieldMask selects as the parameter does, of JSON and of protobuf; the parameter goes before it.
+func TestFieldMaskHeader(t *testing.T) {
+	t.Parallel()
+	rt := router(t, library(t), answering(t, `{"title":"A","pages":5,"author":{"firstName":"X","born":1}}`))
+	for _, test := range []struct{ line, accept, want string }{
+		{"GET /v1/books/1", "application/json", `{"author":{"born":1},"title":"A"}`},
+		{"GET /v1/books/1", "application/protobuf", "\x12\x01A\x22\x02\x10\x01"},
+		{"GET /v1/books/1?$fields=pages", "application/json", `{"pages":5}`},
+	} {
+		r := do(t, rt, test.line, "", "Accept", test.accept, "X-Goog-FieldMask", "author.born,title")
+		if got := text(t, r); got != test.want || r.StatusCode != http.StatusOK {
+			t.Errorf("%s, %s: status %d, got %q, want %q", test.line, test.accept, r.StatusCode, got, test.want)
+		}
+	}
+}
+
 func TestConditional(t *testing.T) {
 	t.Parallel()
 	rt := router(t, library(t), answering(t, `{"title":"A"}`))
