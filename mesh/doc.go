@@ -402,7 +402,8 @@
 //
 // With a MeterProvider there are OpenTelemetry metrics: gRPC's own of calls and attempts
 // at both ends (gRFC A66: grpc.client.call.duration, grpc.client.attempt.started,
-// grpc.server.call.duration and so on), gRFC A96's, and the mesh's:
+// grpc.server.call.duration and so on), gRFC A96's but for transparent retries, which are
+// gRPC's own and among the attempts, and the mesh's:
 //
 //	grpc.client.call.retries             histogram  grpc.method, grpc.target; calls with none are not in it
 //	grpc.client.call.hedges              histogram  the same
@@ -413,16 +414,21 @@
 //	mesh.client.ejections                counter
 //	mesh.client.overflows                counter    attempts that a bound of the policy did not let out
 //	mesh.client.breaker.open             gauge      grpc.target, mesh.entry: 1 unless it is closed
-//	mesh.client.breaker.opens, .refused  counters   openings, and calls not let out
+//	mesh.client.breaker.opens            counter
+//	mesh.client.breaker.refused          counter    calls not let out
 //	mesh.client.egress_denied            counter
 //	mesh.client.faults                   counter
-//	mesh.client.mirrors, .mirrors_dropped  counters
-//	mesh.server.allowed, .denied         counters   decisions
+//	mesh.client.mirrors                  counter    copies of calls that were sent
+//	mesh.client.mirrors_dropped          counter    those that were not
+//	mesh.server.allowed                  counter    decisions
+//	mesh.server.denied                   counter    the same
 //	mesh.server.dry_run_differs          counter
 //	mesh.server.limited                  counter    by a RateLimit
 //	mesh.server.shed                     counter    by an Overload
-//	mesh.server.concurrency.limit, .running, .waiting  gauges  mesh.overload, mesh.rule
-//	mesh.server.concurrency.base         gauge      the same, in seconds
+//	mesh.server.concurrency.limit        gauge      mesh.overload, mesh.rule: calls at a time
+//	mesh.server.concurrency.running      gauge      the same
+//	mesh.server.concurrency.waiting      gauge      the same
+//	mesh.server.concurrency.base         gauge      the same, what a call takes with little to do, in seconds
 //	mesh.server.expired                  counter
 //	mesh.server.plaintext                counter    calls without TLS, allowed or not
 //	mesh.server.panics                   counter
@@ -431,7 +437,8 @@
 //	mesh.streams_rotated                 counter
 //	mesh.certificate.expiry              gauge      seconds until the process's own certificate ends
 //	mesh.policy.info                     gauge      mesh.policy.version, the beginning of the file's hash: 1
-//	mesh.policy.loads, .errors           counters
+//	mesh.policy.loads                    counter    changes that were taken up
+//	mesh.policy.errors                   counter    those that were refused
 //	mesh.discovery.errors                counter
 //
 // gRPC's own take some forty allocations a call and can be left out

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -71,35 +72,6 @@ func read(t *testing.T, reader *sdkmetric.ManualReader) reading {
 		}
 	}
 	return r
-}
-
-// documented checks that the package comment lists the mesh's own.
-func (r reading) documented(t *testing.T) {
-	t.Helper()
-	text, err := os.ReadFile("doc.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	listed := map[string]bool{}
-	for line := range strings.Lines(string(text)) {
-		line, ok := strings.CutPrefix(line, "//\t")
-		if !ok || !strings.HasPrefix(line, "mesh.") {
-			continue
-		}
-		names, _, _ := strings.Cut(line, "  ")
-		last := ""
-		for name := range strings.SplitSeq(names, ", ") {
-			if end, ok := strings.CutPrefix(name, "."); ok { // "mesh.a.b, .c" is mesh.a.b and mesh.a.c
-				name = last[:strings.LastIndexByte(last, '.')+1] + end
-			}
-			listed[name], last = true, name
-		}
-	}
-	for key := range r {
-		if name, _, _ := strings.Cut(key, " "); strings.HasPrefix(name, "mesh.") && !listed[name] {
-			t.Errorf("the package comment does not list %s", name)
-		}
-	}
 }
 
 // Calls, attempts, retries and the mesh's own counts are there, under the names that
@@ -219,9 +191,6 @@ http: [{name: all, retries: {attempts: 3, backoff: 100ms}, circuitBreaker: {cons
 				t.Errorf("%s is %v, want %v", name, v, value)
 			}
 		}
-		for _, r := range []reading{read(t, clientReader), got} {
-			r.documented(t)
-		}
 		if t.Failed() {
 			for _, name := range slices.Sorted(maps.Keys(got)) {
 				t.Log(name, got[name])
@@ -251,4 +220,125 @@ func TestMetricsEnd(t *testing.T) {
 	if diff := cmp.Diff(reading{}, read(t, reader)); diff != "" {
 		t.Error(diff)
 	}
+}
+
+// instrument is what an OpenTelemetry view goes by.
+type instrument struct {
+	Kind, Unit string
+	Bounds     []float64
+}
+
+// instruments lists what a meter has.
+func instruments(t *testing.T, reader *sdkmetric.ManualReader) map[string]instrument {
+	t.Helper()
+	var all metricdata.ResourceMetrics
+	if err := reader.Collect(t.Context(), &all); err != nil {
+		t.Fatal(err)
+	}
+	list := map[string]instrument{}
+	for _, scope := range all.ScopeMetrics {
+		for _, m := range scope.Metrics {
+			if _, twice := list[m.Name]; twice {
+				t.Errorf("%s is there twice", m.Name)
+			}
+			i := instrument{Unit: m.Unit}
+			switch data := m.Data.(type) {
+			case metricdata.Sum[int64]:
+				i.Kind = "counter"
+			case metricdata.Gauge[int64], metricdata.Gauge[float64]:
+				i.Kind = "gauge"
+			case metricdata.Histogram[int64]:
+				i.Kind, i.Bounds = "histogram", data.DataPoints[0].Bounds
+			case metricdata.Histogram[float64]:
+				i.Kind, i.Bounds = "histogram", data.DataPoints[0].Bounds
+			default:
+				t.Fatalf("%s is a %T", m.Name, data)
+			}
+			list[m.Name] = i
+		}
+	}
+	return list
+}
+
+// The instruments have the names, kinds, units and bounds of gRFC A66 and A96, and are
+// otherwise those that the package comment lists.
+func TestInstruments(t *testing.T) {
+	t.Parallel()
+	reader := sdkmetric.NewManualReader()
+	provider := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))
+	synctest.Test(t, func(t *testing.T) {
+		ca := newCA(t, "shop.test", time.Hour)
+		var n network
+		var count atomic.Int64
+		_, listener := start(t, join(t, ca, "orders", mesh.Options{Policy: parsePolicy(t, overloaded), MeterProvider: provider}), &echo{
+			unary: func(ctx context.Context, text string) (string, error) {
+				switch count.Add(1) {
+				case 1:
+					return "", status.Error(codes.Unavailable, "down")
+				case 2:
+					<-ctx.Done()
+				}
+				return text, nil
+			},
+		})
+		n.add("a:1", listener)
+		client := join(t, ca, "portico", mesh.Options{MeterProvider: provider, Policy: parsePolicy(t, `kind: Route
+hosts: ["a:1"]
+http: [{retries: {attempts: 1}, hedging: {maxAttempts: 2, hedgingDelay: 50ms}, circuitBreaker: {consecutive5xxErrors: 5}}]`)})
+		conn := connect(t, client, &n, "static:///a:1", mesh.ExpectIdentity(orders))
+		if _, err := call(t.Context(), conn, echoMethod, "x"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		got := instruments(t, reader)
+
+		latency := []float64{
+			0, 0.00001, 0.00005, 0.0001, 0.0003, 0.0006, 0.0008, 0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.008, 0.01, 0.013, 0.016,
+			0.02, 0.025, 0.03, 0.04, 0.05, 0.065, 0.08, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3, 0.4, 0.5, 0.65, 0.8, 1, 2, 5, 10, 20, 50, 100,
+		}
+		size := []float64{0, 1024, 2048, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864, 268435456, 1073741824, 4294967296}
+		again := []float64{1, 2, 3, 4, 5}
+		for name, want := range map[string]instrument{
+			"grpc.client.attempt.started":                            {"counter", "{attempt}", nil},
+			"grpc.client.attempt.duration":                           {"histogram", "s", latency},
+			"grpc.client.attempt.sent_total_compressed_message_size": {"histogram", "By", size},
+			"grpc.client.attempt.rcvd_total_compressed_message_size": {"histogram", "By", size},
+			"grpc.client.call.duration":                              {"histogram", "s", latency},
+			"grpc.server.call.started":                               {"counter", "{call}", nil},
+			"grpc.server.call.duration":                              {"histogram", "s", latency},
+			"grpc.server.call.sent_total_compressed_message_size":    {"histogram", "By", size},
+			"grpc.server.call.rcvd_total_compressed_message_size":    {"histogram", "By", size},
+			"grpc.client.call.retries":                               {"histogram", "{retry}", again},
+			"grpc.client.call.hedges":                                {"histogram", "{hedge}", again},
+			"grpc.client.call.retry_delay":                           {"histogram", "s", latency},
+		} {
+			if diff := cmp.Diff(want, got[name]); diff != "" {
+				t.Errorf("%s: %s", name, diff)
+			}
+			if !strings.Contains(name, "call.ret") && name != "grpc.client.call.hedges" {
+				delete(got, name) // the comment names some of gRPC's own
+			}
+		}
+		kinds := map[string]string{}
+		for name, i := range got {
+			kinds[name] = i.Kind
+		}
+		if diff := cmp.Diff(documented(t), kinds); diff != "" {
+			t.Errorf("the package comment's table: %s", diff)
+		}
+	})
+}
+
+// documented is the table of the package comment: kinds by name.
+func documented(t *testing.T) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[string]string{}
+	for _, row := range regexp.MustCompile(`(?m)^//\t((?:grpc|mesh)\.[a-z_.]+) +(counter|gauge|histogram)\b`).FindAllStringSubmatch(string(text), -1) {
+		kinds[row[1]] = row[2]
+	}
+	return kinds
 }
