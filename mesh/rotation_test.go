@@ -11,10 +11,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/spiffetls/tlsconfig"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -229,6 +231,48 @@ func TestConnectionIsCutAtTheEnd(t *testing.T) {
 		}
 		if _, err := call(t.Context(), conn, writeMethod, "again"); err != nil {
 			t.Errorf("the next call: %v", err)
+		}
+	})
+}
+
+// Every call looks at its connection's end for itself: where a connection lasts longer than
+// its certificate (it is another's, here, which nobody closes) calls and streams are
+// refused over it.
+func TestCallsLookAtTheEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ca := newCA(t, "shop.test", 10*time.Second)
+		server, client := identityOf(t, ca, "orders"), identityOf(t, ca, "portico")
+		m := joinAs(t, server, mesh.Options{Policy: parsePolicy(t, everybody)})
+		s := grpc.NewServer(append(m.ServerOptions(),
+			grpc.KeepaliveParams(keepalive.ServerParameters{}),
+			grpc.Creds(credentials.NewTLS(tlsconfig.MTLSServerConfig(server, server, tlsconfig.AuthorizeAny()))))...)
+		register(s, &echo{})
+		var n network
+		n.add("a:1", listen(t, &mesh.Server{Server: s}))
+		conn, err := grpc.NewClient("passthrough:///a:1", grpc.WithContextDialer(n.dial),
+			grpc.WithTransportCredentials(credentials.NewTLS(tlsconfig.MTLSClientConfig(client, client, tlsconfig.AuthorizeAny()))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		if _, err := call(t.Context(), conn, writeMethod, "x"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(12 * time.Second)
+		_, unary := call(t.Context(), conn, writeMethod, "x")
+		stream, streamed := openStream(t.Context(), conn, chatMethod)
+		if streamed == nil {
+			_ = stream.CloseSend()
+			streamed = stream.RecvMsg(new(wrapperspb.StringValue))
+		}
+		for _, err := range []error{unary, streamed} {
+			if s := status.Convert(err); s.Code() != codes.Unavailable || !hasReason(s, "rotated") {
+				t.Errorf("over an ended certificate: %v, want it refused as rotated", err)
+			}
+		}
+		if got := m.Stats().Expired; got != 2 || n.dialled() != 1 {
+			t.Errorf("%d calls are counted as expired over %d connections, want 2 over one", got, n.dialled())
 		}
 	})
 }
