@@ -1,6 +1,10 @@
 package upstream
 
-import "testing"
+import (
+	"testing"
+
+	"google.golang.org/grpc/mem"
+)
 
 // Every size has the smallest class that holds it, and no class has more than a quarter to spare.
 func TestClassOf(t *testing.T) {
@@ -39,5 +43,23 @@ func TestLending(t *testing.T) {
 			}
 			m.takeBack(p)
 		}
+	}
+}
+
+// A reply that takes over another's message takes over the right to its memory, which else nobody would give back.
+func TestTakeReply(t *testing.T) {
+	t.Parallel()
+	var m memory
+	reply := &rawReply{lease: lease{memory: &m}}
+	winner, ok := reply.NewReply().(*rawReply)
+	if !ok {
+		t.Fatalf("a new reply is a %T", reply.NewReply())
+	}
+	if err := (rawCodec{}).Unmarshal(mem.BufferSlice{mem.SliceBuffer("answer")}, winner); err != nil {
+		t.Fatal(err)
+	}
+	reply.TakeReply(winner)
+	if string(reply.message) != "answer" || reply.lent() == nil || winner.lent() != nil {
+		t.Errorf("%q is lent: %t; to the other, too: %t", reply.message, reply.lent() != nil, winner.lent() != nil)
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/portico-bff/portico/bff/auth"
 	"github.com/portico-bff/portico/bff/core"
+	"github.com/portico-bff/portico/bff/edge/record"
 	"github.com/portico-bff/portico/bff/fault"
 	"github.com/portico-bff/portico/bff/limit"
 	"github.com/portico-bff/portico/bff/translate"
@@ -305,6 +306,30 @@ func TestTokenAfterTheDeadline(t *testing.T) {
 	defer func() { _ = conn.CloseNow() }()
 	if got := read(t, conn); !strings.Contains(got, `"code":"DEADLINE_EXCEEDED"`) {
 		t.Errorf("last frame %s", got)
+	}
+}
+
+// The access log names who has shown a token.
+func TestTokenIsRecorded(t *testing.T) {
+	t.Parallel()
+	clients := make(chan string, 1)
+	rt := pending(gated(t, greeting(false), translate.StreamLimits{}))
+	conn := dial(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var rec record.Record
+		rt.ServeHTTP(w, r.WithContext(record.NewContext(r.Context(), &rec)))
+		clients <- rec.Client
+	}), "/v1/books/moby:chat")
+	for _, frame := range []string{`{"@token":"token-of-ada"}`, `{"@end":{}}`} {
+		if err := conn.Write(t.Context(), websocket.MessageText, []byte(frame)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 { // the token's answer, a greeting, the end
+		read(t, conn)
+	}
+	_, _, _ = conn.Read(t.Context()) // answers the closing handshake
+	if got := <-clients; got != "ada" {
+		t.Errorf("the record says %q", got)
 	}
 }
 

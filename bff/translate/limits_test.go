@@ -151,6 +151,49 @@ func TestSocketLifetime(t *testing.T) {
 	}
 }
 
+// Messages of either side keep a connection that is idle otherwise.
+func TestSocketIsNotIdle(t *testing.T) {
+	t.Parallel()
+	const idle, messages = time.Second, 6
+	t.Run("the client's", func(t *testing.T) {
+		t.Parallel()
+		ended := make(chan error, 1)
+		conn := dial(t, limited(t, serving(func(c *call) error {
+			var err error
+			for i := 0; i < messages && err == nil; i++ {
+				_, err = c.recv()
+			}
+			ended <- err
+			return err
+		}), translate.StreamLimits{Idle: idle}), "/v1/books/moby:chat")
+		for range messages {
+			time.Sleep(idle / 4)
+			if err := conn.Write(t.Context(), websocket.MessageText, []byte(`{}`)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("the service's", func(t *testing.T) {
+		t.Parallel()
+		conn := dial(t, limited(t, serving(func(c *call) error {
+			_, err := c.recv()
+			for i := 0; i < messages && err == nil; i++ {
+				time.Sleep(idle / 4)
+				err = c.send(nil)
+			}
+			return err
+		}), translate.StreamLimits{Idle: idle}), "/v1/books/moby:watch")
+		for range messages {
+			if got := read(t, conn); got != "{}" {
+				t.Fatalf("got %s", got)
+			}
+		}
+	})
+}
+
 func TestSocketConnections(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(limited(t, waiting(), translate.StreamLimits{Connections: 1}))

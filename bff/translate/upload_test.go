@@ -139,6 +139,35 @@ func TestUploadParts(t *testing.T) {
 	}
 }
 
+// A service owes an upload one answer.
+func TestUploadMiscounted(t *testing.T) {
+	t.Parallel()
+	for name, answers := range map[string]int{"none": 0, "two": 2} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rt := router(t, library(t), serving(func(c *call) error {
+				for {
+					if _, err := c.recv(); errors.Is(err, io.EOF) {
+						break
+					} else if err != nil {
+						return err
+					}
+				}
+				for range answers {
+					if err := c.send(nil); err != nil {
+						return err
+					}
+				}
+				return nil
+			}))
+			r := do(t, rt, "PUT /v1/raw", "data")
+			if body := text(t, r); r.StatusCode != http.StatusInternalServerError || !strings.Contains(body, `"code":"INTERNAL"`) {
+				t.Errorf("status %d, body %s", r.StatusCode, body)
+			}
+		})
+	}
+}
+
 // broken is a body that breaks off.
 type broken struct{ io.Reader }
 
