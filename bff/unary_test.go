@@ -51,8 +51,14 @@ limits: [{per: principal, rate: 1000000/s, burst: 1000000}]
 // unaryDoor is the whole way of a unary request in this process: all but net/http's server and gRPC's transport.
 func unaryDoor(tb testing.TB) (http.Handler, string) {
 	tb.Helper()
+	return doors(tb, unaryConfig)
+}
+
+// doors are the doors of a configuration with a place for the file of an issuer's keys, and a token of that issuer.
+func doors(tb testing.TB, text string) (http.Handler, string) {
+	tb.Helper()
 	jwks, token := testIssuer(tb)
-	file, err := config.Parse("../test.yaml", fmt.Appendf(nil, unaryConfig, jwks), func(string) (string, bool) { return "", false })
+	file, err := config.Parse("../test.yaml", fmt.Appendf(nil, text, jwks), func(string) (string, bool) { return "", false })
 	if err != nil {
 		tb.Fatal(err)
 	}
