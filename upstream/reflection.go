@@ -80,8 +80,8 @@ func (s *DescriptorSource) reflect(ctx context.Context, mesh Dialer, opts []grpc
 		watching.Wait()
 		err = errors.Join(err, conn.Close())
 	}()
-	ctx = metadata.NewOutgoingContext(ctx, metadata.New(s.Metadata))
-	stream, err := reflectionpb.NewServerReflectionClient(conn).ServerReflectionInfo(ctx,
+	stream, err := reflectionpb.NewServerReflectionClient(conn).ServerReflectionInfo(
+		metadata.NewOutgoingContext(ctx, metadata.New(s.Metadata)),
 		grpc.ForceCodecV2(encoding.GetCodecV2(grpcproto.Name)), grpc.WaitForReady(true))
 	if err != nil {
 		return nil, nil, s.reflectMistake(ctx, err, timeout)
