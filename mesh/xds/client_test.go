@@ -265,15 +265,27 @@ hosts: [{host: payments}]
 	}
 }
 
-// A service that the control plane does not know fails its calls with a reason.
+// A service that the control plane does not know any more fails its calls at once, with a
+// reason.
 func TestUnknownService(t *testing.T) {
 	t.Parallel()
 	f, c := newFleet(t), newControl(t)
-	c.send(t, listener())
-	conn := f.connect(t, c.plane(t), f.join(t, "portico", destination))
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	if err := call(ctx, conn); status.Code(err) != codes.DeadlineExceeded && status.Code(err) != codes.Unavailable {
+	f.serve(t, first, nil)
+	c.send(t, service(first)...)
+	conn := f.connect(t, c.plane(t), f.join(t, "portico", destination+`---
+kind: Route
+hosts: [orders]
+http:
+- retries: {attempts: 0}
+`))
+	must(t, conn, 1)
+	c.send(t)
+	var err error
+	eventually(t, "a call that fails", func() bool {
+		err = call(t.Context(), conn)
+		return err != nil
+	})
+	if text := err.Error(); status.Code(err) != codes.Unavailable || !strings.Contains(text, "Listener") || !strings.Contains(text, "orders") {
 		t.Errorf("call: %v", err)
 	}
 }

@@ -101,6 +101,6 @@
 //
 // # What it weighs
 //
-// A minimal client is 29.7 MB stripped and links 552 packages; 15.5 MB and 382 without
-// this package, 26.9 MB and 497 with grpc-go and its xds package alone.
+// This package links 552 packages ("go list -deps"); package mesh 382, and gRPC's own
+// package xds 495.
 package xds
