@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -48,19 +49,25 @@ type Server struct {
 // credentials, keepalive and the first interceptors; add interceptors with
 // grpc.ChainUnaryInterceptor and grpc.ChainStreamInterceptor.
 func (m *Mesh) NewServer(opts ...grpc.ServerOption) *Server {
-	defaults := []grpc.ServerOption{
-		grpc.MaxRecvMsgSize(maxMessage),
-		grpc.MaxConcurrentStreams(maxStreams),
-		grpc.MaxHeaderListSize(maxHeader),
-		grpc.ConnectionTimeout(handshakeTimeout),
-	}
 	s := &Server{
-		Server: grpc.NewServer(append(append(defaults, opts...), m.ServerOptions()...)...),
+		Server: grpc.NewServer(slices.Concat(ServerBounds(), opts, m.ServerOptions())...),
 		Health: health.NewServer(),
 		mesh:   m,
 	}
 	grpc_health_v1.RegisterHealthServer(s.Server, s.Health)
 	return s
+}
+
+// ServerBounds returns the bounds of [Mesh.NewServer] on messages, headers, streams and
+// handshakes, for those who build a grpc.Server themselves. Put them first: options of
+// one's own replace them.
+func ServerBounds() []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.MaxHeaderListSize(maxHeader),
+		grpc.ConnectionTimeout(handshakeTimeout),
+	}
 }
 
 // ServerOptions returns what makes a grpc.Server one of the mesh, for those who

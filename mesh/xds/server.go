@@ -26,9 +26,9 @@ type Server struct {
 	closed func()
 }
 
-// NewServer returns a server of [mesh.Mesh.ServerOptions] and these options. The
-// bootstrap configuration must have a server_listener_resource_name_template. It
-// connects to the xDS server at once.
+// NewServer returns a server of [mesh.ServerBounds], these options and
+// [mesh.Mesh.ServerOptions]. The bootstrap configuration must have a
+// server_listener_resource_name_template. It connects to the xDS server at once.
 func (c *ControlPlane) NewServer(m *mesh.Mesh, opts ...grpc.ServerOption) (*Server, error) {
 	v := newView(c, "server")
 	text, session, err := c.bootstrap.watched(v)
@@ -36,7 +36,7 @@ func (c *ControlPlane) NewServer(m *mesh.Mesh, opts ...grpc.ServerOption) (*Serv
 		return nil, err
 	}
 	defer session.close() // by then the credentials are made
-	inner, err := grpcxds.NewGRPCServer(slices.Concat(opts, m.ServerOptions(), []grpc.ServerOption{grpcxds.BootstrapContentsForTesting(text)})...)
+	inner, err := grpcxds.NewGRPCServer(slices.Concat(mesh.ServerBounds(), opts, m.ServerOptions(), []grpc.ServerOption{grpcxds.BootstrapContentsForTesting(text)})...)
 	if !session.used() {
 		// Then gRPC logs what is wrong, and takes another from the environment.
 		if err == nil {

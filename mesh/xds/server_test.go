@@ -16,6 +16,7 @@ import (
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -79,14 +80,15 @@ func TestServer(t *testing.T) {
 		work.Wait()
 	})
 
-	try := func(workload string) codes.Code {
+	try := func(workload string, pairs ...string) codes.Code {
+		t.Helper()
 		m := f.join(t, workload, destination)
 		conn, err := m.NewClient("static:///"+listener.Addr().String(), mesh.ExpectIdentity(orders))
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer func() { _ = conn.Close() }()
-		return status.Code(call(t.Context(), conn))
+		return status.Code(call(metadata.AppendToOutgoingContext(t.Context(), pairs...), conn))
 	}
 	if got := try("portico"); got != codes.Unavailable {
 		t.Errorf("before there is a listener: %v", got)
@@ -95,6 +97,9 @@ func TestServer(t *testing.T) {
 	eventually(t, "calls served", func() bool { return try("portico") == codes.OK })
 	if got := try("mallory"); got != codes.PermissionDenied {
 		t.Errorf("who has no rule: %v", got)
+	}
+	if got := try("portico", "x-much", strings.Repeat("x", 100<<10)); got == codes.OK {
+		t.Error("metadata beyond the mesh's bound is taken")
 	}
 	if got := plane.Ignored(); len(got) != 1 || got[0].Path != "listener_filters_timeout" || got[0].Target != "server" {
 		t.Errorf("ignored: %v", got)
