@@ -66,6 +66,8 @@ http: [{timeout: 5s, %s}]
 						}
 					}
 					work.Wait()
+					mu.Lock() // who was hedged in vain may still be served
+					defer mu.Unlock()
 					for id, replicas := range went {
 						slices.Sort(replicas)
 						if !slices.Equal(replicas, []int{0, 1}) {
@@ -112,8 +114,8 @@ http: [{timeout: 1m, retries: {attempts: 6, backoff: 100ms}}]
 				most[i] = max(most[i], waited)
 			}
 		}
-		for i, want := range []time.Duration{100, 200, 400, 800, 1000, 1000} {
-			want *= time.Millisecond
+		for i, ms := range []int{100, 200, 400, 800, 1000, 1000} {
+			want := time.Duration(ms) * time.Millisecond
 			if least[i] < want*8/10 || most[i] > want*12/10 || least[i] > want*95/100 || most[i] < want*105/100 {
 				t.Errorf("retry %d came after %v to %v, want a fifth less than %v to a fifth more", i+1, least[i], most[i], want)
 			}

@@ -15,26 +15,29 @@ import (
 
 	"github.com/portico-bff/portico/mesh/internal/breaker"
 	"github.com/portico-bff/portico/mesh/internal/gate"
+	"github.com/portico-bff/portico/mesh/internal/histogram"
 	"github.com/portico-bff/portico/mesh/internal/outlier"
 	"github.com/portico-bff/portico/mesh/internal/policy"
 )
 
-// guard is the circuit breaker of a route's entry at one channel.
+// guard is what a channel keeps of a route's entry: its circuit breaker, and how long its
+// calls take where hedges go by that.
 type guard struct {
 	channel *channel
 	entry   string // what it is called
 	rule    *policy.Breaker
-	breaker *breaker.Breaker // nil: it does not open
-	gate    *gate.Gate       // nil: there may be as many as there are
+	breaker *breaker.Breaker  // nil: it does not open
+	gate    *gate.Gate        // nil: there may be as many as there are
+	took    *histogram.Recent // nil: nobody asks
 }
 
-// guards makes the breakers of a plan's entries. Those that the last plan had, too, go
-// on as they are: entries are known by their names, or else by their places.
+// guards makes the guards of a plan's entries. Those that the last plan had, too, go on
+// as they are: entries are known by their names, or else by their places.
 func (ch *channel) guards(next, last *plan) {
 	next.guards = make([]*guard, len(next.rules))
 	for i := range next.rules {
 		rule := &next.rules[i]
-		if !rule.Breaker.Opens && rule.Breaker.Pool.Running == 0 {
+		if !rule.Breaker.Stops() && rule.Hedging.Percentile == 0 {
 			continue
 		}
 		g := &guard{channel: ch, entry: next.host + " " + rule.Name, rule: &rule.Breaker}
@@ -42,14 +45,20 @@ func (ch *channel) guards(next, last *plan) {
 			g.entry = next.host + " " + strconv.Itoa(i+1)
 		}
 		if before := last.guardOf(g.entry); before != nil {
-			g.breaker, g.gate = before.breaker, before.gate
+			g.breaker, g.gate, g.took = before.breaker, before.gate, before.took
 		}
-		g.configure()
+		g.configure(rule.Hedging.Percentile)
 		next.guards[i] = g
 	}
 }
 
-func (g *guard) configure() {
+func (g *guard) configure(percentile float64) {
+	switch {
+	case percentile == 0:
+		g.took = nil
+	case g.took == nil || g.took.Percent() != percentile:
+		g.took = histogram.NewRecent(percentile)
+	}
 	switch {
 	case !g.rule.Opens:
 		g.breaker = nil
@@ -84,6 +93,16 @@ func (p *plan) guard(entry int) *guard {
 		return nil
 	}
 	return p.guards[entry]
+}
+
+// took is what knows how long the calls of an entry take; nil if nobody asks.
+func (p *plan) took(rule *policy.RouteRule) *histogram.Recent {
+	for i := range p.rules {
+		if &p.rules[i] == rule && p.guards[i] != nil {
+			return p.guards[i].took
+		}
+	}
+	return nil
 }
 
 // pass is a call that a guard has let through.
@@ -178,7 +197,7 @@ type BreakerStats struct {
 func (ch *channel) breakers() []BreakerStats {
 	var list []BreakerStats
 	for _, g := range ch.plan().guards {
-		if g == nil {
+		if g == nil || !g.rule.Stops() {
 			continue
 		}
 		s := BreakerStats{Target: ch.target, Entry: g.entry, State: breaker.Closed.String()}

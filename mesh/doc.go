@@ -303,7 +303,9 @@
 //
 // makes another attempt beside one that takes longer than the delay, of idempotent
 // methods and out of the same budget; the first answer counts and the rest is
-// cancelled. The attempts have replies of their own, so the reply must be a
+// cancelled. With hedgingPercentile: {value: 95} the delay is what 95 in a hundred of the
+// entry's calls have taken of late, so that five are hedged, whatever the service's pace;
+// hedgingDelay is for the first hundred calls of a client. The attempts have replies of their own, so the reply must be a
 // proto.Message or a [HedgedReply]; other calls are not hedged.
 //
 // gRPC's own retries are off, except for calls that a server has surely

@@ -80,9 +80,11 @@ type Explanation struct {
 	TimeoutMargin, MinRemainingTime time.Duration
 	Retries                         int
 	PerTryTimeout                   time.Duration
-	// Hedges is how many attempts may run beside the first, HedgingDelay apart.
-	Hedges       int
-	HedgingDelay time.Duration
+	// Hedges is how many attempts may run beside the first, HedgingDelay apart, or what
+	// HedgingPercentile percent of the entry's calls take, once that is known.
+	Hedges            int
+	HedgingDelay      time.Duration
+	HedgingPercentile float64
 	// Breaker stops the entry's calls.
 	Breaker BreakerExplanation
 	// Split is how the entry shares calls out among subsets, by the value of the
@@ -158,7 +160,7 @@ func (p *Policy) Explain(q Query) Explanation {
 	e.TimeoutMargin, e.MinRemainingTime = rule.Margin, rule.Minimum
 	e.Retries = rule.Retries.Attempts
 	e.PerTryTimeout = rule.Retries.PerTryTimeout
-	e.Hedges, e.HedgingDelay = max(0, rule.Hedging.MaxAttempts-1), rule.Hedging.Delay
+	e.Hedges, e.HedgingDelay, e.HedgingPercentile = max(0, rule.Hedging.MaxAttempts-1), rule.Hedging.Delay, rule.Hedging.Percentile
 	e.RetryOn = rule.Retries.On.Codes()
 	e.Fault = FaultExplanation(rule.Fault)
 	if rule.Mirror != nil {
@@ -248,7 +250,11 @@ func (e Explanation) String() string {
 		fmt.Fprintf(&b, ", %v a try", e.PerTryTimeout)
 	}
 	if e.Hedges > 0 {
-		fmt.Fprintf(&b, "\n  hedges: %d, %v apart, if the method is idempotent", e.Hedges, e.HedgingDelay)
+		delay := e.HedgingDelay.String()
+		if e.HedgingPercentile > 0 {
+			delay = fmt.Sprintf("p%g of the entry's calls (%s until it is known)", e.HedgingPercentile, delay)
+		}
+		fmt.Fprintf(&b, "\n  hedges: %d, %s apart, if the method is idempotent", e.Hedges, delay)
 	}
 	fmt.Fprintf(&b, "\n  budget: %g retries a call, and %g a second\n", e.RetryRatio, e.MinRetriesPerSecond)
 	e.writeLive(&b)

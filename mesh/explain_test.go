@@ -146,6 +146,20 @@ func ExamplePolicy_Explain() {
 	//   budget: 0.2 retries a call, and 10 a second
 }
 
+// Hedges are told with what they wait for.
+func TestExplainHedging(t *testing.T) {
+	t.Parallel()
+	for more, want := range map[string]string{
+		"":                                   "  hedges: 1, 50ms apart, if the method is idempotent\n",
+		", hedgingPercentile: {value: 99.5}": "  hedges: 1, p99.5 of the entry's calls (50ms until it is known) apart, if the method is idempotent\n",
+	} {
+		e := parsePolicy(t, "kind: Route\nhosts: [orders]\nhttp: [{hedging: {maxAttempts: 2, hedgingDelay: 50ms"+more+"}}]").Explain(mesh.Query{Target: "dns:///orders:1", Method: echoMethod})
+		if !strings.Contains(e.String(), want) {
+			t.Errorf("%s\ndoes not say %s", e, want)
+		}
+	}
+}
+
 // Zones and warm-up are told, and of a live mesh which endpoints they concern.
 func TestExplainPlaces(t *testing.T) {
 	t.Parallel()

@@ -10,6 +10,8 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/portico-bff/portico/mesh/internal/policy"
 )
 
 // HedgedReply is what the reply of a call must be for the call to be hedged, if it
@@ -65,8 +67,9 @@ func (u *unaryCall) hedge(ctx context.Context, reply any, fresh func() any, opts
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
-	policy := u.rule.Hedging
-	results := make(chan hedged, policy.MaxAttempts)
+	limits := u.rule.Hedging
+	delay := u.plan.hedgeDelay(u.rule)
+	results := make(chan hedged, limits.MaxAttempts)
 	var calls []*call
 	launch := func() {
 		c := u.next()
@@ -83,14 +86,16 @@ func (u *unaryCall) hedge(ctx context.Context, reply any, fresh func() any, opts
 			results <- h
 		})
 	}
-	timer := time.NewTimer(policy.Delay)
+	timer := time.NewTimer(delay)
 	defer timer.Stop()
+	began := time.Now()
 	launch()
 	for ended := 0; ; {
 		select {
 		case h := <-results:
 			ended++
 			if h.err == nil {
+				u.plan.answered(u.rule, began)
 				takeReply(reply, h.reply)
 			}
 			if h.err == nil || !u.repeatable(h.result) || ended == len(calls) {
@@ -98,12 +103,35 @@ func (u *unaryCall) hedge(ctx context.Context, reply any, fresh func() any, opts
 				return h.result
 			}
 		case <-timer.C:
-			if len(calls) < policy.MaxAttempts && u.spend(result{}, AttemptHedged) {
+			if len(calls) < limits.MaxAttempts && u.spend(result{}, AttemptHedged) {
 				u.channel.mesh.counts.hedges.Add(1)
 				u.again.hedges++
 				launch()
-				timer.Reset(policy.Delay)
+				timer.Reset(delay)
 			}
+		}
+	}
+}
+
+// hedgeDelay is how long an attempt of an entry's calls is alone.
+func (p *plan) hedgeDelay(rule *policy.RouteRule) time.Duration {
+	if rule.Hedging.Percentile > 0 {
+		if took := p.took(rule); took != nil {
+			if d, ok := took.Percentile(); ok {
+				return d
+			}
+		}
+	}
+	return rule.Hedging.Delay
+}
+
+// answered tells that a call of an entry, with its hedges, has an answer now. That those
+// count, too, moves no percentile: who is hedged takes longer than the delay in any case.
+func (p *plan) answered(rule *policy.RouteRule, began time.Time) {
+	if rule.Hedging.Percentile > 0 {
+		if took := p.took(rule); took != nil {
+			now := time.Now()
+			took.Add(now.Sub(began), now)
 		}
 	}
 }

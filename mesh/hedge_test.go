@@ -3,6 +3,7 @@ package mesh_test
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -17,6 +18,8 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/portico-bff/portico/mesh"
 )
 
 // hedging is a policy for a cluster of three.
@@ -145,6 +148,69 @@ func TestHedgesAreBudgeted(t *testing.T) {
 		}
 		if n := c.total() - calls; n > calls/5 || n == 0 {
 			t.Errorf("%d hedges for %d calls", n, calls)
+		}
+	})
+}
+
+// With hedgingPercentile the delay follows what calls take: the first hundred calls have
+// hedgingDelay, the next ones hedge what is slower than nineteen in twenty, also after the
+// service's pace has changed, and a changed policy forgets nothing.
+func TestHedgingByPercentile(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "mesh.yaml")
+	write := func(timeout string) {
+		writeFile(t, file, "kind: Destination\nhost: \"static:///a:1,b:1,c:1\"\nidentities: ["+orders+"]\n---\nkind: Route\nhosts: [\"static:///a:1,b:1,c:1\"]\n"+
+			"http: [{name: all, timeout: "+timeout+", hedging: {maxAttempts: 2, hedgingDelay: 300ms, hedgingPercentile: {value: 95}}}]\n")
+	}
+	write("5s")
+	synctest.Test(t, func(t *testing.T) {
+		ca := newCA(t, "shop.test", time.Hour)
+		var n network
+		var calls, pace atomic.Int64
+		pace.Store(int64(10 * time.Millisecond))
+		for _, address := range []string{"a:1", "b:1", "c:1"} {
+			_, listener := start(t, join(t, ca, "orders", mesh.Options{Policy: parsePolicy(t, everybody)}), &echo{unary: func(ctx context.Context, text string) (string, error) {
+				wait := time.Duration(pace.Load())
+				if calls.Add(1)%50 == 0 { // two in a hundred
+					wait *= 20
+				}
+				select {
+				case <-time.After(wait):
+				case <-ctx.Done():
+				}
+				return text, ctx.Err()
+			}})
+			n.add(address, listener)
+		}
+		client := join(t, ca, "portico", mesh.Options{PolicyFile: file})
+		conn := connect(t, client, &n, "static:///a:1,b:1,c:1")
+		slowest := func(number int) (took time.Duration, hedges uint64) {
+			t.Helper()
+			before := client.Stats().Hedges
+			for range number {
+				began := time.Now()
+				if _, err := call(t.Context(), conn, echoMethod, "x"); err != nil {
+					t.Fatal(err)
+				}
+				took = max(took, time.Since(began))
+			}
+			return took, client.Stats().Hedges - before
+		}
+		if took, hedges := slowest(100); took != 200*time.Millisecond || hedges != 0 {
+			t.Errorf("at first: %v, %d hedges; want what a slow call takes, and none before hedgingDelay", took, hedges)
+		}
+		if took, hedges := slowest(500); took > 22*time.Millisecond || hedges < 8 || hedges > 50 {
+			t.Errorf("then: %v, %d hedges of 500 calls; want those hedged that take longer than 10ms", took, hedges)
+		}
+		write("6s")
+		time.Sleep(2 * time.Second)
+		if took, _ := slowest(100); took > 22*time.Millisecond || client.Stats().PolicyLoads != 1 {
+			t.Errorf("after a reload: %v, %d loads", took, client.Stats().PolicyLoads)
+		}
+		pace.Store(int64(30 * time.Millisecond))
+		slowest(1000) // it learns
+		if took, hedges := slowest(500); took > 64*time.Millisecond || hedges < 8 || hedges > 50 {
+			t.Errorf("at another pace: %v, %d hedges of 500 calls; want those hedged that take longer than 30ms", took, hedges)
 		}
 	})
 }

@@ -196,8 +196,10 @@ func (c *httpCall) hedge(ctx context.Context) *exchange {
 			results <- x
 		}()
 	}
-	timer := time.NewTimer(limits.Delay)
+	delay := c.plan.hedgeDelay(c.rule)
+	timer := time.NewTimer(delay)
 	defer timer.Stop()
+	began := time.Now()
 	launch()
 	for ended := 0; ; {
 		select {
@@ -206,6 +208,9 @@ func (c *httpCall) hedge(ctx context.Context) *exchange {
 			if ended < len(running) && c.repeatable(x) {
 				c.discard(x)
 				continue
+			}
+			if x.outcome == outlier.Success {
+				c.plan.answered(c.rule, began)
 			}
 			for i, other := range running {
 				if other != x {
@@ -226,7 +231,7 @@ func (c *httpCall) hedge(ctx context.Context) *exchange {
 			if len(running) < limits.MaxAttempts && c.spend(nil, AttemptHedged) {
 				c.transport.channel.mesh.counts.hedges.Add(1)
 				launch()
-				timer.Reset(limits.Delay)
+				timer.Reset(delay)
 			}
 		}
 	}

@@ -245,6 +245,32 @@ func TestTransportHedges(t *testing.T) {
 	}
 }
 
+// The delay may be what most requests of the entry take: after a hundred of those, a slow
+// one is hedged long before hedgingDelay.
+func TestTransportHedgesByPercentile(t *testing.T) {
+	t.Parallel()
+	ca := newCA(t, "shop.test", time.Hour)
+	var slow atomic.Bool
+	stall := func(w http.ResponseWriter, r *http.Request) {
+		if slow.CompareAndSwap(true, false) {
+			<-r.Context().Done()
+		}
+		answer("ok")(w, r)
+	}
+	s := serveHTTP(t, ca, "users", http2, stall, stall)
+	c, m := client(t, ca, s, pinned(s, "users", "")+routed(s, "{timeout: 1m, hedging: {maxAttempts: 2, hedgingDelay: 50s, hedgingPercentile: {value: 95}}}"), mesh.Options{})
+	for range 100 {
+		if _, _, err := get(t, c, s, "/"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	slow.Store(true)
+	began := time.Now()
+	if code, _, err := get(t, c, s, "/"); code != http.StatusOK || err != nil || time.Since(began) > 20*time.Second || m.Stats().Hedges == 0 {
+		t.Errorf("%d, %v after %v, %d hedges", code, err, time.Since(began), m.Stats().Hedges)
+	}
+}
+
 // A limit for each attempt, a limit for all, and the caller's own.
 func TestTransportTimeLimits(t *testing.T) {
 	t.Parallel()

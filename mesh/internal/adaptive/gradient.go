@@ -2,9 +2,10 @@ package adaptive
 
 import (
 	"math"
-	"math/bits"
 	"math/rand/v2"
 	"time"
+
+	"github.com/portico-bff/portico/mesh/internal/histogram"
 )
 
 const (
@@ -35,7 +36,7 @@ type gradient struct {
 	count int       // samples in it
 	peak  int       // requests at a time in it
 	bound bool      // somebody had to wait in it
-	took  histogram
+	took  histogram.Histogram
 }
 
 func newGradient(c Config, now time.Time) gradient {
@@ -69,7 +70,7 @@ func (g *gradient) observe(took time.Duration, now time.Time) {
 	if now.Add(-took).Before(g.began) {
 		return
 	}
-	g.took.add(took)
+	g.took.Add(took)
 	g.count++
 }
 
@@ -86,7 +87,7 @@ func (g *gradient) turn(running int, now time.Time) {
 	if g.count < need || now.Sub(g.began) < g.config.Window {
 		return
 	}
-	g.latency = g.took.percentile(g.config.Percentile)
+	g.latency = g.took.Percentile(g.config.Percentile)
 	light := g.peak <= max(g.config.MinLimit, int(g.limit/2))
 	wrong := g.base == 0 || float64(g.latency) < telling*float64(g.base)
 	switch {
@@ -111,7 +112,7 @@ func (g *gradient) turn(running int, now time.Time) {
 		}
 	}
 	g.began, g.count, g.peak, g.bound = now, 0, running, false
-	g.took = histogram{}
+	g.took = histogram.Histogram{}
 }
 
 // settle notes that the base has been measured.
@@ -139,43 +140,4 @@ func (g *gradient) step() {
 		g.falls = 0
 		g.limit = next
 	}
-}
-
-// histogram counts durations by their size, to about three percent.
-type histogram [buckets]uint32
-
-const (
-	fine    = 4 // bits after the first one that count
-	buckets = 48 << fine
-)
-
-// bucket is the place of a duration.
-func bucket(d time.Duration) int {
-	n := uint64(max(d, 1<<fine))
-	shift := bits.Len64(n) - 1 - fine
-	return min(shift<<fine+int(n>>shift), buckets-1)
-}
-
-// middle is the duration in the middle of a bucket.
-func middle(at int) time.Duration {
-	shift := max(at>>fine-1, 0)
-	return time.Duration((at-shift<<fine)<<shift + 1<<shift/2)
-}
-
-func (h *histogram) add(d time.Duration) { h[bucket(d)]++ }
-
-// percentile is the duration that so many percent do not exceed.
-func (h *histogram) percentile(percent float64) time.Duration {
-	total := uint32(0)
-	for _, n := range h {
-		total += n
-	}
-	rank := uint32(math.Ceil(percent / 100 * float64(total)))
-	for at, n := range h {
-		if n >= rank {
-			return middle(at)
-		}
-		rank -= n
-	}
-	return middle(buckets - 1)
 }

@@ -16,6 +16,9 @@ type Breaker struct {
 	Pool   gate.Config // of calls and streams at a time
 }
 
+// Stops says whether it ever stops a call.
+func (b *Breaker) Stops() bool { return b.Opens || b.Pool.Running > 0 }
+
 // circuitBreaker reads an entry's: the words are outlierDetection's and, for how much
 // there may be at a time, those of Envoy's circuit breakers.
 func (r *reader) circuitBreaker(n ast.Node, b *Breaker) {
@@ -40,7 +43,7 @@ func (r *reader) circuitBreaker(n ast.Node, b *Breaker) {
 	case len(r.mistakes) > before:
 	case pending && b.Pool.Running == 0:
 		r.fail(place(n), `circuitBreaker: "maxPendingRequests" without "maxRequests"`)
-	case !b.Opens && b.Pool.Running == 0:
+	case !b.Stops():
 		r.fail(place(n), `circuitBreaker: want "consecutiveGatewayErrors", "consecutive5xxErrors" or "maxRequests"`)
 	}
 }

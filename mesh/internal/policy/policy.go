@@ -71,6 +71,9 @@ const DefaultTimeout = 15 * time.Second
 type Hedging struct {
 	MaxAttempts int           // at a time, with the first; below two there is no hedging
 	Delay       time.Duration // between one and the next
+	// Percentile of what the entry's calls take is the delay, once that is known; zero: Delay
+	// in any case.
+	Percentile float64
 }
 
 // Match matches a call when each of its parts does.

@@ -53,7 +53,7 @@ http:
     timeout: 2s
     retries: {attempts: 3, perTryTimeout: 500ms, retryOn: "5xx,cancelled", retryIgnorePreviousHosts: false, backoff: 10ms}
   - timeout: 10s
-    hedging: {maxAttempts: 3, hedgingDelay: 40ms}
+    hedging: {maxAttempts: 3, hedgingDelay: 40ms, hedgingPercentile: {value: 95}}
 `
 
 func TestParse(t *testing.T) {
@@ -109,7 +109,7 @@ func TestParse(t *testing.T) {
 			},
 			{
 				Timeout: 10 * time.Second, Retries: policy.DefaultRule().Retries,
-				Hedging: policy.Hedging{MaxAttempts: 3, Delay: 40 * time.Millisecond},
+				Hedging: policy.Hedging{MaxAttempts: 3, Delay: 40 * time.Millisecond, Percentile: 95},
 			},
 		}}},
 	}
@@ -157,6 +157,7 @@ func TestMistakes(t *testing.T) {
 		{"retry condition", "kind: Route\nhosts: [a]\nhttp: [{retries: {attempts: 1, retryOn: \"5xx,reset\"}}]", `retryOn: the mesh does not honour "reset"`},
 		{"rewriting", "kind: Route\nhosts: [a]\nhttp: [{rewrite: {uri: /b}}]", `m.yaml:3:9: http: the mesh does not honour "rewrite"`},
 		{"hedging without a delay", "kind: Route\nhosts: [a]\nhttp: [{hedging: {maxAttempts: 2}}]", `hedging: "hedgingDelay" is missing`},
+		{"hedging at no percentile", "kind: Route\nhosts: [a]\nhttp: [{hedging: {maxAttempts: 2, hedgingDelay: 1s, hedgingPercentile: {value: 100}}}]", `m.yaml:3:80: value: 100, want a number from 50 to 99.9`},
 		{"regex", "kind: Route\nhosts: [a]\nhttp: [{match: [{headers: {x: {regex: \"(\"}}}]}]", `regex: error parsing regexp`},
 		{"alias", "kind: Route\nhosts: &h [a]\nhttp: []", `an anchor, alias or tag (not supported here)`},
 	}

@@ -139,6 +139,11 @@ func (r *reader) routeRule(n ast.Node) RouteRule {
 				}},
 				key{name: "hedgingDelay", must: true, read: func(n ast.Node) {
 					r.duration(n, "hedgingDelay", &rule.Hedging.Delay)
+				}},
+				key{name: "hedgingPercentile", read: func(n ast.Node) {
+					r.mapping(n, "hedgingPercentile", key{name: "value", must: true, read: func(n ast.Node) {
+						r.number(n, "value", 50, 99.9, &rule.Hedging.Percentile)
+					}})
 				}})
 		}},
 		key{name: "circuitBreaker", read: func(n ast.Node) { r.circuitBreaker(n, &rule.Breaker) }},
