@@ -14,8 +14,8 @@ import (
 // firstPiece is the size of net/http's buffer, and so of the first piece.
 const firstPiece = 4 << 10
 
-// Gather makes the connections of a TCP listener send large answers of HTTP/1.1 in one piece, for a server that [Server] has
-// made. Connections of other listeners, such as those with TLS, are left as they are.
+// Gather makes the connections of a TCP listener send large answers of HTTP/1.1 in one piece, and spend little on deadlines,
+// for a server that [Server] has made. Connections of other listeners, such as those with TLS, are left as they are.
 func Gather(lis net.Listener) net.Listener { return &gathering{Listener: lis} }
 
 type gathering struct {
@@ -27,7 +27,7 @@ type gathering struct {
 func (g *gathering) Accept() (net.Conn, error) {
 	accepted, err := g.Listener.Accept()
 	if tcp, ok := accepted.(*net.TCPConn); ok && err == nil {
-		return &conn{TCPConn: tcp, pieces: &g.pieces}, nil
+		return &conn{timedConn: newTimedConn(tcp), tcp: tcp, pieces: &g.pieces}, nil
 	}
 	return accepted, err
 }
@@ -35,7 +35,8 @@ func (g *gathering) Accept() (net.Conn, error) {
 // conn is a connection that gathers what is written between hold and release. These and Write are for one goroutine at a
 // time, as they are under net/http.
 type conn struct {
-	*net.TCPConn
+	*timedConn
+	tcp     *net.TCPConn
 	pieces  *sync.Pool
 	holding bool
 	held    *[]byte // the first piece, nil if there is none
@@ -52,9 +53,12 @@ func (c *conn) Write(p []byte) (int, error) {
 	case c.held != nil:
 		return c.writeBoth(p)
 	default:
-		return c.TCPConn.Write(p)
+		return c.timedConn.Write(p)
 	}
 }
+
+// CloseWrite ends the sending side, which tells a client that no more will come and lets it read what has.
+func (c *conn) CloseWrite() error { return c.tcp.CloseWrite() }
 
 func (c *conn) piece() *[]byte {
 	if p, ok := c.pieces.Get().(*[]byte); ok {
@@ -68,12 +72,22 @@ func (c *conn) piece() *[]byte {
 func (c *conn) writeBoth(p []byte) (int, error) {
 	first := len(*c.held)
 	c.both = [2][]byte{*c.held, p}
-	buffers := net.Buffers(c.both[:])
-	n, err := buffers.WriteTo(c.TCPConn)
+	n, err := c.writeBuffers(c.both[:])
 	c.both = [2][]byte{}
 	c.pieces.Put(c.held)
 	c.held = nil
-	return max(0, int(n)-first), err
+	return max(0, n-first), err
+}
+
+// writeBuffers writes several pieces in one call.
+func (c *conn) writeBuffers(pieces net.Buffers) (int, error) {
+	since := c.writes.interrupted.Load()
+	for written := 0; ; {
+		n, err := pieces.WriteTo(c.tcp)
+		if written += int(n); !c.writes.extends(err, since) {
+			return written, err
+		}
+	}
 }
 
 // hold begins to gather.
