@@ -436,3 +436,29 @@ func text(t *testing.T, r *http.Response) string {
 	}
 	return string(b)
 }
+
+// What a browser may show as a page cannot be framed; data go without the headers that say so.
+func TestDocumentHeaders(t *testing.T) {
+	t.Parallel()
+	for contentType, want := range map[string]string{
+		"": "DENY", "text/html; charset=utf-8": "DENY", "image/svg+xml": "DENY", "application/pdf": "DENY", "application/xml": "DENY",
+		"application/problem+json": "DENY", "Application/JSON": "DENY", // nobody here writes it so
+		"application/json": "", "application/json; charset=utf-8": "", "text/event-stream": "", "application/protobuf": "",
+	} {
+		for _, explicit := range []bool{false, true} {
+			r := behind(edge.Config{}, stub{}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				if contentType != "" {
+					w.Header().Set("Content-Type", contentType)
+				}
+				if explicit {
+					w.WriteHeader(http.StatusOK)
+				}
+				_, _ = w.Write([]byte("<p>"))
+			})).do(t, "GET /x", "")
+			if r.Header.Get("X-Frame-Options") != want || (r.Header.Get("Referrer-Policy") == "no-referrer") != (want != "") ||
+				r.Header.Get("X-Content-Type-Options") != "nosniff" {
+				t.Errorf("%q: headers are %v", contentType, r.Header)
+			}
+		}
+	}
+}

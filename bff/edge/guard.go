@@ -10,19 +10,14 @@ import (
 	"github.com/portico-bff/portico/bff/fault"
 )
 
-// guarded sets the headers that keep browsers from doing what nobody wants: guessing types, framing, telling others
-// where a user was. It also refuses what the router could not understand.
+// guarded sets the headers that keep browsers from guessing types, and from leaving TLS; see [guardDocument] for more. It
+// also refuses what the router could not understand.
 func guarded(next http.Handler) http.Handler {
 	// Answers share these; nobody changes a value in place.
-	var (
-		sniff, frame      = []string{"nosniff"}, []string{"DENY"}
-		referrer, onlyTLS = []string{"no-referrer"}, []string{"max-age=31536000"}
-	)
+	sniff, onlyTLS := []string{"nosniff"}, []string{"max-age=31536000"}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h["X-Content-Type-Options"] = sniff
-		h["X-Frame-Options"] = frame
-		h["Referrer-Policy"] = referrer
 		if r.TLS != nil {
 			h["Strict-Transport-Security"] = onlyTLS
 		}
@@ -32,6 +27,29 @@ func guarded(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// guardDocument sets the headers that keep browsers from showing an answer within other pages, and from telling others
+// where a user was. Data are never a page, since their type is not guessed, and go without: phones pay for each byte.
+func guardDocument(h http.Header) {
+	if !isData(h["Content-Type"]) {
+		h["X-Frame-Options"] = []string{"DENY"}
+		h["Referrer-Policy"] = []string{"no-referrer"}
+	}
+}
+
+// isData reports whether no browser makes a page of a type.
+func isData(contentType []string) bool {
+	if len(contentType) != 1 {
+		return false
+	}
+	media, _, _ := strings.Cut(contentType[0], ";")
+	switch media {
+	case "application/json", "application/graphql-response+json", "application/protobuf",
+		"application/x-ndjson", "text/event-stream":
+		return true
+	}
+	return false
 }
 
 // newCORS answers browsers that ask what pages of other origins may do (the Fetch standard, section 3.2).

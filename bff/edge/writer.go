@@ -20,15 +20,21 @@ func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter 
 // WriteHeader begins the answer.
 func (w *responseWriter) WriteHeader(status int) {
 	if w.status == 0 && (status >= http.StatusOK || status == http.StatusSwitchingProtocols) {
-		w.status = status
+		w.begin(status)
 	}
 	w.ResponseWriter.WriteHeader(status)
+}
+
+// begin notes the status, and completes the head.
+func (w *responseWriter) begin(status int) {
+	w.status = status
+	guardDocument(w.Header())
 }
 
 // Write writes a part of the body.
 func (w *responseWriter) Write(p []byte) (int, error) {
 	if w.status == 0 {
-		w.status = http.StatusOK
+		w.begin(http.StatusOK)
 	}
 	n, err := w.write(p)
 	w.bytes += int64(n)

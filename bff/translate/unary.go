@@ -93,9 +93,15 @@ func write(w http.ResponseWriter, r *http.Request, body []byte, contentType stri
 		}
 	}
 	h["Content-Type"] = values.of(contentType)
-	h["Content-Length"] = values.of(strconv.Itoa(len(body)))
+	if len(body) > counted || r.Method == http.MethodHead {
+		h["Content-Length"] = values.of(strconv.Itoa(len(body)))
+	}
 	_, _ = w.Write(body) // a client that has left is nobody's error
 }
+
+// counted is how long a body can be that net/http counts itself, if it comes in one piece. Go's map of an answer's usual
+// headers is a small one without Content-Length, and twice as large with it.
+const counted = 2 << 10
 
 // asked is what a client asks for: the canonical request, and how the answer is wanted.
 type asked struct {
