@@ -362,7 +362,7 @@ func (c *httpCall) copied(ctx context.Context) *http.Request {
 	if copied.Header == nil {
 		copied.Header = http.Header{}
 	}
-	copied.Header.Set(http.CanonicalHeaderKey(mirrorHeader), "true")
+	copied.Header[http.CanonicalHeaderKey(mirrorHeader)] = []string{"true"}
 	copied.Body = body
 	return copied
 }
