@@ -321,7 +321,7 @@ func TestMaxConnections(t *testing.T) {
 	write(3)
 	endpoints := zoned()
 	endpoints[3].Labels = map[string]string{"version": "v2"} // which must not be left out
-	services := always(endpoints)
+	services := fixedList(endpoints)
 	client := join(t, ca, "portico", mesh.Options{Discovery: services, PolicyFile: file, Zone: "north/1"})
 	conn := connect(t, client, &f.network, "mesh:///orders")
 	try := func() error {
@@ -353,15 +353,8 @@ func TestMaxConnections(t *testing.T) {
 	connected("a:1 b:1 d:1")
 }
 
-// always is a Discovery that always says the same.
-type always []mesh.Endpoint
-
-func (f always) Watch(ctx context.Context, _ string, update func([]mesh.Endpoint, error)) {
-	update(f, nil)
-	<-ctx.Done()
-}
-
 // writeFile replaces a file at once, as what renews files in production does.
+// writeFile puts a file in place at once: half of one would be another.
 func writeFile(t *testing.T, file, text string) {
 	t.Helper()
 	if err := os.WriteFile(file+".next", []byte(text), 0o600); err != nil {

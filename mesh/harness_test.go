@@ -120,6 +120,14 @@ func parsePolicy(tb testing.TB, text string) *mesh.Policy {
 	return policy
 }
 
+// fixedList is a Discovery of one service that does not change.
+type fixedList []mesh.Endpoint
+
+func (l fixedList) Watch(ctx context.Context, _ string, update func([]mesh.Endpoint, error)) {
+	update(l, nil)
+	<-ctx.Done()
+}
+
 // join makes the mesh of one workload.
 func join(tb testing.TB, ca *mesh.DevCA, name string, o mesh.Options) *mesh.Mesh {
 	tb.Helper()

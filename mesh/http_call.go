@@ -71,21 +71,21 @@ func (c *httpCall) run() (*http.Response, error) {
 		return nil, err
 	}
 	end := cancel
-	through := func(outlier.Outcome, error) {}
+	var through *pass // nil without a breaker
 	if guard := c.plan.guard(entry); guard != nil {
-		pass, err := guard.enter(ctx, c.req.Method)
-		if err != nil {
+		if through, err = guard.enter(ctx, c.req.Method); err != nil {
 			cancel()
 			return nil, err
 		}
-		through = pass.report
 		end = func() {
-			pass.leave(c.outcome, nil)
+			through.leave(c.outcome, nil)
 			cancel()
 		}
 	}
 	resp, err := c.attempts(ctx)
-	through(c.outcome, err)
+	if through != nil { // at the header, however long the body may be
+		through.report(c.outcome, err)
+	}
 	if err != nil {
 		end()
 		return nil, err

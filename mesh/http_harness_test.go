@@ -31,7 +31,8 @@ import (
 type site struct {
 	addresses []string
 	hits      []*atomic.Int64 // requests of each
-	conns     []*atomic.Int64 // connections of each
+	conns     []*atomic.Int64 // connections of each, so far
+	open      []*atomic.Int64 // and now
 }
 
 // target is what the mesh finds them by.
@@ -67,9 +68,9 @@ func serveHTTP(tb testing.TB, ca *mesh.DevCA, name string, speaks protocol, hand
 		if err != nil {
 			tb.Fatal(err)
 		}
-		hits, conns := new(atomic.Int64), new(atomic.Int64)
+		hits, conns, open := new(atomic.Int64), new(atomic.Int64), new(atomic.Int64)
 		s.addresses = append(s.addresses, listener.Addr().String())
-		s.hits, s.conns = append(s.hits, hits), append(s.conns, conns)
+		s.hits, s.conns, s.open = append(s.hits, hits), append(s.conns, conns), append(s.open, open)
 		var protocols http.Protocols
 		protocols.SetHTTP1(true)
 		protocols.SetHTTP2(bool(speaks))
@@ -83,8 +84,13 @@ func serveHTTP(tb testing.TB, ca *mesh.DevCA, name string, speaks protocol, hand
 			ReadHeaderTimeout: time.Minute,
 			ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 			ConnState: func(_ net.Conn, state http.ConnState) {
-				if state == http.StateNew {
+				switch state {
+				case http.StateNew:
 					conns.Add(1)
+					open.Add(1)
+				case http.StateClosed:
+					open.Add(-1)
+				case http.StateActive, http.StateIdle, http.StateHijacked:
 				}
 			},
 		}

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -98,11 +96,7 @@ func TestTransportReload(t *testing.T) {
 	ca := newCA(t, "shop.test", time.Hour)
 	s := serveHTTP(t, ca, "users", http2, answer("ok"))
 	path := filepath.Join(t.TempDir(), "mesh.yaml")
-	write := func(text string) {
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	write := func(text string) { writeFile(t, path, text) }
 	write(pinned(s, "users", ""))
 	loaded := make(chan bool, 10)
 	m := join(t, ca, "portico", mesh.Options{PolicyFile: path, OnEvent: func(e mesh.Event) {
@@ -152,7 +146,7 @@ http:
   mirror: {host: users, subset: v2}
   timeout: 1s
 `
-	m := join(t, ca, "portico", mesh.Options{Policy: parsePolicy(t, text), Discovery: endpointList{
+	m := join(t, ca, "portico", mesh.Options{Policy: parsePolicy(t, text), Discovery: fixedList{
 		{Address: s.addresses[0], Labels: map[string]string{"version": "v1"}},
 		{Address: s.addresses[1], Labels: map[string]string{"version": "v2"}},
 	}})
@@ -173,14 +167,6 @@ http:
 	if stats := m.Stats(); stats.Mirrors != 5 || stats.Ejections != 0 {
 		t.Errorf("stats = %+v", stats)
 	}
-}
-
-// endpointList is a Discovery that knows one list.
-type endpointList []mesh.Endpoint
-
-func (e endpointList) Watch(ctx context.Context, _ string, update func([]mesh.Endpoint, error)) {
-	update(slices.Clone(e), nil)
-	<-ctx.Done()
 }
 
 // Connections end before their certificates do, and no request is lost over it.
@@ -339,7 +325,7 @@ func TestTransportZones(t *testing.T) {
 	t.Parallel()
 	ca := newCA(t, "shop.test", time.Hour)
 	s := serveHTTP(t, ca, "users", http2, answer("far"), answer("near"))
-	m := join(t, ca, "portico", mesh.Options{Zone: "north/1", Discovery: endpointList{
+	m := join(t, ca, "portico", mesh.Options{Zone: "north/1", Discovery: fixedList{
 		{Address: s.addresses[0], Zone: "south/1"}, {Address: s.addresses[1], Zone: "north/1"},
 	}, Policy: parsePolicy(t, "kind: Destination\nhost: users\nidentities: [spiffe://shop.test/users]\n")})
 	c := &http.Client{Transport: m.Transport("mesh:///users")}
@@ -371,7 +357,7 @@ subsets: [{name: v1, labels: {version: v1}}]
 kind: Route
 hosts: [users]
 http: [{mirror: {host: users, subset: v1}, timeout: 10s}]
-`), Discovery: endpointList{{Address: s.addresses[0], Labels: map[string]string{"version": "v1"}}}})
+`), Discovery: fixedList{{Address: s.addresses[0], Labels: map[string]string{"version": "v1"}}}})
 	c := &http.Client{Transport: m.Transport("mesh:///users")}
 	req := request(t, http.MethodPost, "https://users/", "x")
 	req.GetBody = func() (io.ReadCloser, error) { return nil, errors.New("gone") }

@@ -180,6 +180,7 @@ func New(ctx context.Context, o Options) (*Mesh, error) {
 		m.maxAge = connectionAge(life(svid))
 	}
 	m.policy.Store(policy)
+	m.lives.trust.policy = policy
 	if m.metrics, err = newMetrics(&o, m); err != nil {
 		return nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -154,11 +153,7 @@ func TestPermissiveEnds(t *testing.T) {
 	ca := newCA(t, "shop.test", time.Hour)
 	path := filepath.Join(t.TempDir(), "mesh.yaml")
 	loaded := make(chan bool, 1)
-	write := func(text string) {
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	write := func(text string) { writeFile(t, path, text) }
 	write(permissive)
 	_, listener := start(t, join(t, ca, "orders", mesh.Options{PolicyFile: path, OnEvent: func(e mesh.Event) {
 		if e.Kind == mesh.PolicyLoaded {

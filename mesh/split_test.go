@@ -25,14 +25,6 @@ import (
 	"github.com/portico-bff/portico/mesh"
 )
 
-// fixedList is a Discovery of one service that does not change.
-type fixedList []mesh.Endpoint
-
-func (l fixedList) Watch(ctx context.Context, _ string, update func([]mesh.Endpoint, error)) {
-	update(l, nil)
-	<-ctx.Done()
-}
-
 // replica answers calls with its version.
 type replica struct {
 	address, version string

@@ -51,10 +51,9 @@ func (m *Mesh) watchTrust(ctx context.Context) {
 // goroutine alone uses what it compares them to.
 func (m *Mesh) trustChanged() bool {
 	t := &m.lives.trust
-	changed := false
-	if p := m.policy.Load(); p != t.policy {
-		changed, t.policy = t.policy != nil, p
-	}
+	p := m.policy.Load()
+	changed := p != t.policy
+	t.policy = p
 	now := map[spiffeid.TrustDomain]*x509bundle.Bundle{}
 	for _, c := range m.lives.all() {
 		domain := c.domain

@@ -112,9 +112,7 @@ func TestTransportRevokedPin(t *testing.T) {
 	ca := newCA(t, "shop.test", time.Hour)
 	s := serveHTTP(t, ca, "users", http2, answer("ok"))
 	path := filepath.Join(t.TempDir(), "mesh.yaml")
-	if err := os.WriteFile(path, []byte(pinned(s, "users", "")), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	writeFile(t, path, pinned(s, "users", ""))
 	revoked := make(chan mesh.Event, 1)
 	m := join(t, ca, "portico", mesh.Options{PolicyFile: path, OnEvent: func(e mesh.Event) {
 		if e.Kind == mesh.ConnectionRevoked {
@@ -125,9 +123,7 @@ func TestTransportRevokedPin(t *testing.T) {
 	if _, _, err := get(t, c, s, "/"); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, []byte(pinned(s, "orders", "")), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	writeFile(t, path, pinned(s, "orders", ""))
 	if e := <-revoked; e.Endpoint != s.addresses[0] || e.Peer.String() != "spiffe://shop.test/users" {
 		t.Errorf("event = %+v", e)
 	}
