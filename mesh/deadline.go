@@ -24,7 +24,7 @@ func (ch *channel) timeLimit(ctx context.Context, rule *policy.RouteRule, method
 		return rule.Timeout, true, nil
 	}
 	left := time.Until(deadline) - rule.Margin
-	if left < rule.Minimum || rule.Margin > 0 && left <= 0 {
+	if left <= 0 || left < rule.Minimum {
 		ch.mesh.counts.tooLate.Add(1)
 		ch.mesh.onEvent(Event{Kind: CallTooLate, Target: ch.target, Method: method})
 		return 0, false, status.Errorf(codes.DeadlineExceeded,

@@ -45,7 +45,7 @@ type retriedStream struct {
 	tried    []*outlier.Host
 	attempts int
 	beyond   again // what was beyond the first
-	failure  error // how the stream has ended
+	failure  error // how the stream has failed
 }
 
 // streamAttempt is one attempt of a stream.
@@ -318,7 +318,7 @@ func (s *retriedStream) RecvMsg(msg any) error {
 	}
 }
 
-// found returns how the stream has ended, if Header or an earlier RecvMsg knows.
+// found returns how the stream has failed, if Header or an earlier RecvMsg knows.
 func (s *retriedStream) found() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -336,24 +336,15 @@ func (s *retriedStream) Header() (metadata.MD, error) {
 		}
 		// It ended without a header, and so without a message.
 		err = a.RecvMsg(nil)
-		if errors.Is(err, io.EOF) {
-			s.empty()
+		if errors.Is(err, io.EOF) { // and well
+			s.settle()
+			s.over(nil)
 			return nil, nil //nolint:nilnil // as gRPC's
 		}
 		if err = s.recover(a, err); err != nil {
 			return nil, nil //nolint:nilnil,nilerr // as gRPC's: RecvMsg says why
 		}
 	}
-}
-
-// empty notes that the stream has ended well, without a header and so without a
-// message.
-func (s *retriedStream) empty() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.commit()
-	s.failure = io.EOF
-	s.over(nil)
 }
 
 // Trailer is the last attempt's.

@@ -260,6 +260,36 @@ func TestStreamRetryInHeader(t *testing.T) {
 	})
 }
 
+// A stream may end well without a header and a message, and says so as often as asked.
+func TestStreamRetryOfNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStreams(t, 2, `{retries: {attempts: 2, backoff: 10ms}}`, mesh.Options{}, func(n int64, _ grpc.ServerStream) error {
+			if n == 1 {
+				return errDown
+			}
+			return nil
+		})
+		var ended []error
+		stream, err := s.conn.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true}, chatMethod, grpc.OnFinish(func(err error) { ended = append(ended, err) }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if header, err := stream.Header(); len(header) != 0 || err != nil {
+			t.Errorf("header %v, %v", header, err)
+		}
+		for range 2 {
+			if err := stream.RecvMsg(new(wrapperspb.StringValue)); !errors.Is(err, io.EOF) {
+				t.Errorf("%v, want the end", err)
+			}
+		}
+		synctest.Wait()
+		if len(ended) != 1 || ended[0] != nil || s.client.Stats().Retries != 1 {
+			t.Errorf("finished with %v, after %d retries", ended, s.client.Stats().Retries)
+		}
+	})
+}
+
 // When all attempts fail the caller hears of the last, from Header and RecvMsg alike; and
 // the budget bounds them.
 func TestStreamRetriesEnd(t *testing.T) {
