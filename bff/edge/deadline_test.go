@@ -35,6 +35,7 @@ func FuzzTimedConn(f *testing.F) {
 
 // play does what the script says with a connection, and tells how each read and write ended, and when.
 func play(t *testing.T, script []byte, wrap func(net.Conn) net.Conn) string {
+	t.Helper()
 	told := make([]string, len(script)) // by step
 	synctest.Test(t, func(t *testing.T) {
 		raw, other := net.Pipe()
@@ -47,10 +48,11 @@ func play(t *testing.T, script []byte, wrap func(net.Conn) net.Conn) string {
 			if step >= 0x80 {
 				direction, set = 1, c.SetWriteDeadline
 			}
-			amount := time.Duration(step & 0xf)
+			amount := int(step & 0xf)
+			seconds := time.Duration(amount) * time.Second
 			switch step >> 4 & 7 {
 			case 0: // a deadline: none, one that is over, or one to come
-				at := time.Now().Add(amount * time.Second)
+				at := time.Now().Add(seconds)
 				switch amount {
 				case 0:
 					at = time.Time{}
@@ -84,7 +86,7 @@ func play(t *testing.T, script []byte, wrap func(net.Conn) net.Conn) string {
 				}()
 				synctest.Wait()
 			case 3: // time passes
-				time.Sleep(amount*time.Second + 500*time.Millisecond)
+				time.Sleep(seconds + 500*time.Millisecond)
 				synctest.Wait()
 			case 4: // the other side sends, if somebody reads
 				_ = other.SetWriteDeadline(time.Now().Add(time.Millisecond))
@@ -112,8 +114,15 @@ func TestDeadlinesSpared(t *testing.T) {
 		at   time.Time
 		want int
 	}{
-		{now.Add(10 * time.Second), 1}, {now.Add(120 * time.Second), 1}, {time.Time{}, 1}, {now.Add(11 * time.Second), 1},
-		{time.Unix(1, 0), 2}, {time.Time{}, 3}, {now.Add(120 * time.Second), 3}, {now.Add(9 * time.Second), 4}, {time.Time{}, 4},
+		{now.Add(10 * time.Second), 1},
+		{now.Add(120 * time.Second), 1},
+		{time.Time{}, 1},
+		{now.Add(11 * time.Second), 1},
+		{time.Unix(1, 0), 2},
+		{time.Time{}, 3},
+		{now.Add(120 * time.Second), 3},
+		{now.Add(9 * time.Second), 4},
+		{time.Time{}, 4},
 	} {
 		if err := d.set(step.at); err != nil || given != step.want {
 			t.Errorf("step %d: %d deadlines given, want %d; %v", i, given, step.want, err)
