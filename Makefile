@@ -125,6 +125,14 @@ chaos: ## Run the mesh's scenarios of failure: processes, sockets, marks (RUN=he
 	go build -trimpath -o .bin/ ./test/chaos
 	.bin/chaos -run '$(RUN)' -require-all=$(PORTICO_REQUIRE_ALL) -out test/chaos/results $(CHAOSFLAGS)
 
+.PHONY: footprint
+footprint: ## Say what the smallest client of the mesh links, beside one of bare gRPC
+	@echo "mesh needs directly: $$(go list -f '{{join .Imports "\n"}}' ./mesh ./mesh/internal/... | xargs go list -f '{{with .Module}}{{if not .Main}}{{.Path}}{{end}}{{end}}' | sort -u | xargs)"
+	@cd test/bench && for client in bare mesh; do \
+		go build -trimpath -ldflags='-s -w' -o '$(CURDIR)/.bin/bench-mesh/' "./mesh/client/$$client"; \
+		echo "$$client: $$(go list -deps "./mesh/client/$$client" | wc -l) packages, $$(wc -c <"$(CURDIR)/.bin/bench-mesh/$$client") bytes"; \
+	done
+
 .PHONY: bench-go
 bench-go: ## Run the packages' own benchmarks COUNT (10) times into .out/bench.txt
 	@mkdir -p $(dir $(BENCHFILE))
