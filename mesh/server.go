@@ -90,21 +90,29 @@ func (m *Mesh) ServerOptions() []grpc.ServerOption {
 // balancers get Options.DrainDelay to see it, clients are told to go elsewhere,
 // and running calls may end. When ctx ends, what still runs is cut off and the
 // context's error returned.
-func (s *Server) Drain(ctx context.Context) error {
-	s.Health.Shutdown()
-	if delay := s.mesh.drainDelay; delay > 0 {
+func (s *Server) Drain(ctx context.Context) error { return s.mesh.Drain(ctx, s.Server, s.Health) }
+
+// Drain is [Server.Drain] for those who build the server themselves: a grpc.Server, say,
+// and its health service.
+func (m *Mesh) Drain(ctx context.Context, server interface {
+	GracefulStop()
+	Stop()
+}, serving *health.Server,
+) error {
+	serving.Shutdown()
+	if delay := m.drainDelay; delay > 0 {
 		sleep(ctx, delay)
 	}
 	done := make(chan struct{})
 	go func() {
-		s.GracefulStop()
+		server.GracefulStop()
 		close(done)
 	}()
 	select {
 	case <-done:
 		return nil
 	case <-ctx.Done():
-		s.Stop()
+		server.Stop()
 		<-done
 		return fmt.Errorf("mesh: draining the server: %w", ctx.Err())
 	}

@@ -98,6 +98,7 @@
 // [ControlPlane.NewServer] makes a server that serves once its listener has come, with
 // the listener's routes and RBAC before the mesh's authorization: both must allow a
 // call. It keeps the mesh's mTLS; a listener's own transport_socket is ignored.
+// [Server.Drain] ends it.
 //
 // # What it weighs
 //

@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -22,6 +23,7 @@ type Server struct {
 	*grpcxds.GRPCServer
 	// Health is the health service, for services that report on their own.
 	Health *health.Server
+	mesh   *mesh.Mesh
 	// closed ends what the control plane's view of the server says.
 	closed func()
 }
@@ -48,9 +50,15 @@ func (c *ControlPlane) NewServer(m *mesh.Mesh, opts ...grpc.ServerOption) (*Serv
 		return nil, fmt.Errorf("mesh/xds: %w", err)
 	}
 	c.open(v)
-	s := &Server{GRPCServer: inner, Health: health.NewServer(), closed: sync.OnceFunc(func() { c.close(v) })}
+	s := &Server{GRPCServer: inner, Health: health.NewServer(), mesh: m, closed: sync.OnceFunc(func() { c.close(v) })}
 	grpc_health_v1.RegisterHealthServer(inner, s.Health)
 	return s, nil
+}
+
+// Drain is [mesh.Server.Drain].
+func (s *Server) Drain(ctx context.Context) error {
+	defer s.closed()
+	return s.mesh.Drain(ctx, s.GRPCServer, s.Health)
 }
 
 // Stop ends the server and its calls.

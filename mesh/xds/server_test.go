@@ -1,6 +1,8 @@
 package xds_test
 
 import (
+	"context"
+	"errors"
 	"net"
 	"strconv"
 	"strings"
@@ -15,10 +17,12 @@ import (
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/portico-bff/portico/mesh"
 	"github.com/portico-bff/portico/mesh/xds"
@@ -109,6 +113,58 @@ func TestServer(t *testing.T) {
 	server.GracefulStop()
 	if got := plane.Ignored(); len(got) != 0 {
 		t.Errorf("of a stopped server: %v", got)
+	}
+}
+
+// Draining ends with the time that it is given, and what still runs with it.
+func TestServerDrain(t *testing.T) {
+	t.Parallel()
+	f, c := newFleet(t), newControl(t)
+	plane, err := xds.New(xds.Options{Bootstrap: c.bootstrap(`, "server_listener_resource_name_template": "inbound/%s"`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := plane.NewServer(f.join(t, "orders", everybody))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hangs := make(chan struct{}, 1)
+	register(server, func(ctx context.Context, text string) (string, error) {
+		hangs <- struct{}{}
+		<-ctx.Done()
+		return "", status.FromContextError(ctx.Err()).Err()
+	})
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.send(t, inbound(listener.Addr(), false))
+	var work sync.WaitGroup
+	work.Go(func() { _ = server.Serve(listener) })
+	defer work.Wait()
+	once := "kind: Route\nhosts: [127.0.0.1]\nhttp:\n- retries: {attempts: 0}\n"
+	conn, err := f.join(t, "portico", once).NewClient("static:///"+listener.Addr().String(), mesh.ExpectIdentity(orders))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	answer := make(chan error, 1)
+	work.Go(func() {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		answer <- conn.Invoke(ctx, echoMethod, wrapperspb.String("x"), new(wrapperspb.StringValue), grpc.WaitForReady(true))
+	})
+	<-hangs
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := server.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("draining with a call that hangs: %v", err)
+	}
+	if err := <-answer; err == nil {
+		t.Error("the call that hung was answered")
+	}
+	if got := plane.Ignored(); len(got) != 0 {
+		t.Errorf("of a drained server: %v", got)
 	}
 }
 
