@@ -9,11 +9,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/portico-bff/portico/bff/request"
 	"github.com/portico-bff/portico/upstream"
 )
 
@@ -90,6 +92,26 @@ func TestStreamEndings(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// So is how a WebSocket ends.
+func TestSocketEnding(t *testing.T) {
+	t.Parallel()
+	rt := router(t, library(t), serving(func(*call) error { return inGermanToo(t) }))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { // as the edge does
+		rt.ServeHTTP(w, r.WithContext(request.NewContext(r.Context(), &request.Info{Header: r.Header})))
+	}))
+	defer server.Close()
+	for language, want := range map[string]string{"de-CH, en;q=0.2": "Das reicht für heute.", "en": "That is enough for today."} {
+		conn, _, err := websocket.Dial(t.Context(), server.URL+"/v1/books/moby:chat", &websocket.DialOptions{HTTPHeader: http.Header{"Accept-Language": {language}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := read(t, conn); !strings.Contains(got, want) {
+			t.Errorf("%s: last frame %s", language, got)
+		}
+		_ = conn.CloseNow()
 	}
 }
 

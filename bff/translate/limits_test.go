@@ -97,7 +97,7 @@ func TestSocketRateBeforeTheDeadline(t *testing.T) {
 	}), translate.StreamLimits{Rate: unit.Rate{Events: 1, Per: time.Hour}, Burst: burst}))
 	defer server.Close()
 	conn, _, err := websocket.Dial(t.Context(), server.URL+"/v1/books/moby:chat",
-		&websocket.DialOptions{HTTPHeader: http.Header{"Request-Timeout": {"0.5"}}})
+		&websocket.DialOptions{HTTPHeader: http.Header{"Request-Timeout": {"2"}}})
 	if err != nil {
 		t.Fatal(err)
 	}

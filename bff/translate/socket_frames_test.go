@@ -15,6 +15,8 @@ import (
 	"github.com/coder/websocket"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/portico-bff/portico/upstream"
 )
 
 // tapped is a connection that keeps what goes over it.
@@ -187,6 +189,31 @@ func TestSocketSubprotocols(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What comes in protobuf goes on in its canonical form, from a frame as from a body that is one field.
+func TestCanonicalParts(t *testing.T) {
+	t.Parallel()
+	d := library(t)
+	const odd = "\x18\x05\x12\x04evil\x22\x02\x10\x01\x98\x06\x01\x12\x01T\x22\x03\x0a\x01A" // the title twice, the author in two, an unknown field
+	const want = "\x12\x01T\x18\x05\x22\x05\x0a\x01A\x10\x01"
+	conn := dial(t, router(t, d, echoStream(nil)), "/ws/"+libraryService+"/Chat", "portico.proto")
+	if err := conn.Write(t.Context(), websocket.MessageBinary, []byte(odd)); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, conn); got != want {
+		t.Errorf("frame: got %q, want %q", got, want)
+	}
+	var seen string
+	rt := router(t, d, stub{invoke: func(_ context.Context, _ *upstream.Method, req []byte) (upstream.Reply, error) {
+		seen = string(req)
+		return upstream.Reply{}, nil
+	}})
+	r := do(t, rt, "PATCH /v1/shelves/1/books/2?updateMask=title", odd, "Content-Type", "application/protobuf")
+	const book = "\x0a\x1f\x0a\x11shelves/1/books/2" + want
+	if r.StatusCode != http.StatusOK || !strings.HasPrefix(seen, book) || seen != book+"\x12\x07\x0a\x05title" {
+		t.Errorf("body: status %d, got %q, want %q", r.StatusCode, seen, book)
 	}
 }
 

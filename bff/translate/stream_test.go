@@ -203,6 +203,31 @@ func TestStreamFlushAndLeave(t *testing.T) {
 	}
 }
 
+// A client learns that it is connected though nothing comes, long before signs of life are due.
+func TestStreamOpens(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(router(t, library(t), serving(func(c *call) error {
+		if _, err := c.recv(); err != nil {
+			return err
+		}
+		<-c.ctx.Done()
+		return c.ctx.Err()
+	})))
+	t.Cleanup(server.Close)
+	for accept, want := range map[string]string{"text/event-stream": "text/event-stream", "": "application/json"} {
+		t.Run(accept, func(t *testing.T) {
+			t.Parallel()
+			ctx, leave := context.WithTimeout(t.Context(), 10*time.Second)
+			defer leave()
+			r := get(ctx, t, server.URL+watchPath, accept)
+			defer r.Body.Close()
+			if r.StatusCode != http.StatusOK || r.Header.Get("Content-Type") != want {
+				t.Errorf("status %d, headers %v", r.StatusCode, r.Header)
+			}
+		})
+	}
+}
+
 func TestStreamHeartbeat(t *testing.T) {
 	t.Parallel()
 	d := library(t)
