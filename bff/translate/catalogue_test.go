@@ -276,6 +276,9 @@ func catalogue() []wanted {
 		bad("GET /v1/echo?%zz=1", invalid, "malformed percent-encoding"),
 		bad("GET /v1/echo?left=a&right=1", invalid, "right"),
 		bad("GET /v1/echo?"+strings.Repeat("strings=a&", 10000), invalid, "more than 1000 parameters"),
+		ok("GET /v1/echo?book.author."+strings.Repeat("mentor.", 30)+"born=7", "Echo",
+			`{"book":{"author":`+strings.Repeat(`{"mentor":`, 30)+`{"born":7}`+strings.Repeat("}", 32)),
+		bad("GET /v1/echo?book.author."+strings.Repeat("mentor.", 31)+"born=7", invalid, "too deep"),
 		bad("GET /v1/echo?"+strings.Repeat("a.", 5000)+"a=1", invalid, ""),
 		// Which part of the answer.
 		ok("GET /v1/echo?fields=a_string", "Echo", `{}`),

@@ -32,7 +32,7 @@ func FuzzQuery(f *testing.F) {
 		"book.author.firstName=A&book.author.born=1900&book.tags=x&book.tags=y&book.title=", "book.author.mentor.mentor.first_name=M", "book=x", "book.=x",
 		".=x", "=x", "books.title=x", "labels=x", "labels.key=x", "a_struct=x", "a_time.seconds=5", "a_string=%ff", "a_string=%zz", "%zz=1", "left=a&right=1",
 		"left=a&left=a", "a_string=x&aString=y", "a_bytes=_-8&a_enum=DARK_GREEN", "a_bytes=_/", "a_enum=PINK", "a_enum=99999999999", "a_bool=TRUE",
-		strings.Repeat("book.author.mentor.", 12) + "born=1",
+		"book.author." + strings.Repeat("mentor.", 30) + "born=1", "book.author." + strings.Repeat("mentor.", 31) + "born=1",
 	} {
 		f.Add(seed)
 	}

@@ -3,6 +3,7 @@ package translate_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -137,6 +138,54 @@ func TestSocketMessageSize(t *testing.T) {
 		if test.ok != (err == nil) || !test.ok && websocket.CloseStatus(err) != websocket.StatusMessageTooBig {
 			t.Errorf("%d bytes at %d: %v", test.size, test.limit, err)
 		}
+	}
+}
+
+// Who takes nothing for longer than the limit is cut off, and the call is cancelled: slow readers cannot pile up.
+func TestWriteLimit(t *testing.T) {
+	t.Parallel()
+	big := []byte("\x12\x80\x80\x04" + strings.Repeat("x", 64<<10))
+	for name, open := range map[string]func(t *testing.T, url string) io.Closer{
+		"events": func(t *testing.T, url string) io.Closer {
+			t.Helper()
+			return get(t.Context(), t, url+watchPath, "text/event-stream").Body
+		},
+		"array": func(t *testing.T, url string) io.Closer {
+			t.Helper()
+			return get(t.Context(), t, url+watchPath, "").Body
+		},
+		"socket": func(t *testing.T, url string) io.Closer {
+			t.Helper()
+			conn, _, err := websocket.Dial(t.Context(), url+"/v1/books/moby:watch", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return websocket.NetConn(context.WithoutCancel(t.Context()), conn, websocket.MessageText)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cancelled := make(chan struct{})
+			server := httptest.NewServer(limited(t, serving(func(c *call) error {
+				defer close(cancelled)
+				if _, err := c.recv(); err != nil {
+					return err
+				}
+				for {
+					if err := c.send(big); err != nil {
+						return err
+					}
+				}
+			}), translate.StreamLimits{Write: 200 * time.Millisecond}))
+			defer server.Close()
+			client := open(t, server.URL)
+			select {
+			case <-cancelled:
+			case <-time.After(10 * time.Second):
+				t.Error("the service still sends to a client that takes nothing")
+			}
+			_ = client.Close()
+		})
 	}
 }
 
