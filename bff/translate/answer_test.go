@@ -126,11 +126,11 @@ func TestFreshness(t *testing.T) {
 		freshness upstream.Freshness
 		want      map[string]string
 	}{
-		{"fetched", upstream.Freshness{}, map[string]string{"Cache-Control": "private, no-cache", "Age": "", "Cache-Status": ""}},
+		{"fetched", upstream.Freshness{}, map[string]string{"Cache-Control": "private, no-cache", "Age": "", "Cache-Status": "", "Vary": "Accept, X-Goog-FieldMask, Authorization"}},
 		{
 			"hit",
 			upstream.Freshness{Source: upstream.Hit, Age: 20 * time.Second, MaxAge: 10 * time.Second, Public: true},
-			map[string]string{"Cache-Control": "public, max-age=30", "Age": "20", "Cache-Status": "portico; hit; ttl=10"},
+			map[string]string{"Cache-Control": "public, max-age=30", "Age": "20", "Cache-Status": "portico; hit; ttl=10", "Vary": "Accept, X-Goog-FieldMask"},
 		},
 		{
 			"private",

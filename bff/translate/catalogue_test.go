@@ -353,6 +353,7 @@ func catalogue() []wanted {
 		bad("GET /v1/titles/2", http.StatusNotAcceptable, "").with("Accept", "application/protobuf"),
 		// HttpBody.
 		okBody("POST /v1/files/a.png", "\x00\x01", "Upload", `{"name":"a.png","file":{"contentType":"image/png","data":"AAE="}}`).with("Content-Type", "image/png"),
+		badBody("POST /v1/files/a", "x", invalid, "the Content-Type is not UTF-8").with("Content-Type", "image/\xff"),
 		okBody("POST /v1/files/a", "", "Upload", `{"name":"a","file":{}}`),
 		okBody("POST /v1/files/a", "{", "Upload", `{"name":"a","file":{"contentType":"application/json","data":"ew=="}}`).with("Content-Type", "application/json"),
 	}

@@ -43,7 +43,7 @@ func (rt *route) compose(r *http.Request, p *urlpath.Path, body []byte, f format
 // parse returns the canonical message of a body that is the whole message.
 func (rt *route) parse(r *http.Request, body []byte, f format) ([]byte, error) {
 	if f == rawFormat {
-		return wrapHTTPBody(r, body), nil
+		return wrapHTTPBody(r, body)
 	}
 	if f == protoFormat {
 		message, err := rt.canonical.Append(nil, body)
@@ -86,7 +86,11 @@ func (rt *route) setBody(m *wire.Message, r *http.Request, body []byte, f format
 // setBodyField makes the body the value of one field. No body leaves the field unset.
 func (rt *route) setBodyField(m *wire.Message, r *http.Request, body []byte, f format) error {
 	if f == rawFormat {
-		if err := m.SetRaw(rt.slot, wrapHTTPBody(r, body)); err != nil {
+		message, err := wrapHTTPBody(r, body)
+		if err != nil {
+			return err
+		}
+		if err := m.SetRaw(rt.slot, message); err != nil {
 			return protoError(err)
 		}
 		return nil

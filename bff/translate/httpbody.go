@@ -2,9 +2,13 @@ package translate
 
 import (
 	"net/http"
+	"unicode/utf8"
 
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/portico-bff/portico/bff/fault"
 )
 
 // The fields of google.api.HttpBody.
@@ -18,9 +22,13 @@ func isHTTPBody(md protoreflect.MessageDescriptor) bool {
 	return md != nil && md.FullName() == httpBodyName
 }
 
-// wrapHTTPBody makes the HttpBody of a request's body.
-func wrapHTTPBody(r *http.Request, body []byte) []byte {
+// wrapHTTPBody makes the HttpBody of a request's body. The error is for the client: a header can hold bytes that a message
+// cannot.
+func wrapHTTPBody(r *http.Request, body []byte) ([]byte, error) {
 	contentType := r.Header.Get("Content-Type")
+	if !utf8.ValidString(contentType) {
+		return nil, fault.New(codes.InvalidArgument, "the Content-Type is not UTF-8")
+	}
 	out := make([]byte, 0, len(contentType)+len(body)+16)
 	if contentType != "" {
 		out = protowire.AppendTag(out, httpBodyContentType, protowire.BytesType)
@@ -30,7 +38,7 @@ func wrapHTTPBody(r *http.Request, body []byte) []byte {
 		out = protowire.AppendTag(out, httpBodyData, protowire.BytesType)
 		out = protowire.AppendBytes(out, body)
 	}
-	return out
+	return out, nil
 }
 
 // unwrapHTTPBody takes an HttpBody apart. Its extensions are for those who know them.

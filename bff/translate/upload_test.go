@@ -79,6 +79,7 @@ func TestUploadParts(t *testing.T) {
 		{name: "an unknown parameter", line: "POST /v1/files/a:store?nope=1", method: "Store", status: 400, answer: `nope`},
 		{name: "a coding", line: "PUT /v1/raw", method: "StoreRaw", parts: []string{"x"}, header: []string{"Content-Encoding", "lzma"}, status: 415, answer: `lzma`},
 		{name: "no time", line: "PUT /v1/raw", method: "StoreRaw", parts: []string{"x"}, header: []string{"Request-Timeout", "x"}, status: 400, answer: `Request-Timeout`},
+		{name: "no type", line: "PUT /v1/raw", method: "StoreRaw", header: []string{"Content-Type", "image/\xff"}, status: 400, answer: `the Content-Type is not UTF-8`},
 		{name: "no form of the answer", line: "PUT /v1/raw", method: "StoreRaw", header: []string{"Accept", "image/png"}, status: 406, answer: `acceptable`},
 		{name: "too large", line: "PUT /v1/raw", method: "StoreRaw", parts: []string{strings.Repeat("x", 2000)}, status: 413, answer: `larger than 1000 bytes`},
 	} {
