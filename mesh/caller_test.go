@@ -38,8 +38,9 @@ type callerPlan struct {
 	Dir              string // of its identity; without one there is no TLS
 	Server           string // whom to expect
 	Policy           string
-	Calls            int // under way at a time
-	Size             int // of a request, and of a reply
+	Calls            int           // under way at a time
+	Size             int           // of a request, and of a reply
+	Deadline         time.Duration // of each call; 0: none that the mesh does not set
 	Warmup, Duration time.Duration
 }
 
@@ -147,7 +148,7 @@ func (p *callerPlan) call(ctx context.Context, conn *grpc.ClientConn, d time.Dur
 		all.Go(func() {
 			req, reply := wrapperspb.Bytes(make([]byte, p.Size)), new(wrapperspb.BytesValue)
 			for began := time.Now(); began.Sub(start) < d; {
-				if errs[i] = conn.Invoke(ctx, p.Method, req, reply); errs[i] != nil {
+				if errs[i] = p.once(ctx, conn, req, reply); errs[i] != nil {
 					return
 				}
 				now := time.Now()
@@ -167,6 +168,16 @@ func (p *callerPlan) call(ctx context.Context, conn *grpc.ClientConn, d time.Dur
 		return callerResult{}, fmt.Errorf("no call ended within %v", d)
 	}
 	return callerResult{Requests: n, Elapsed: time.Since(start), P50: sorted[n/2], P99: sorted[n*99/100]}, nil
+}
+
+// once makes one call.
+func (p *callerPlan) once(ctx context.Context, conn *grpc.ClientConn, req, reply any) error {
+	if p.Deadline > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, p.Deadline)
+		defer cancel()
+	}
+	return conn.Invoke(ctx, p.Method, req, reply)
 }
 
 // The caller that "make bench" runs works in each of its ways.

@@ -20,6 +20,7 @@ type plan struct {
 	Policy           string
 	Calls            int
 	Size             int
+	Deadline         time.Duration
 	Warmup, Duration time.Duration
 }
 
@@ -33,10 +34,16 @@ type result struct {
 // messageSize is that of a request and of a reply.
 const messageSize = 128
 
+// deadline is how long a call may take where gRPC's has a deadline: as long as the policy's perTryTimeout.
+const deadline = 2 * time.Second
+
 func (b *bench) plan(c client) plan {
 	p := plan{
 		Address: b.stack.plain.address, Method: echo.Method, Mesh: c.mesh, Policy: policy, Calls: b.inFlight(c), Size: messageSize,
 		Warmup: b.Warmup, Duration: b.Duration,
+	}
+	if c.deadline {
+		p.Deadline = deadline
 	}
 	if c.secure {
 		p.Address, p.Dir, p.Server = b.stack.secure.address, b.stack.identity(), "spiffe://"+trustDomain+"/"+serverName

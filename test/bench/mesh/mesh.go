@@ -43,6 +43,7 @@ var policy string
 type client struct {
 	mesh, secure bool
 	single       bool // one call at a time
+	deadline     bool // of gRPC: its calls have one, as the mesh's do
 }
 
 // name is what a client is called, with how many calls it makes at a time.
@@ -54,7 +55,11 @@ func (b *bench) name(c client) string {
 	if c.secure {
 		security = "mtls"
 	}
-	return fmt.Sprintf("%s %-5s x%d", name, security, b.inFlight(c))
+	text := fmt.Sprintf("%s %-5s x%d", name, security, b.inFlight(c))
+	if c.deadline {
+		text += ", deadline"
+	}
+	return text
 }
 
 func (b *bench) inFlight(c client) int {
@@ -64,12 +69,12 @@ func (b *bench) inFlight(c client) int {
 	return b.Calls
 }
 
-// pairs are the clients that are compared, ours first.
-func pairs() [][2]client {
-	return [][2]client{
-		{{mesh: true}, {}},
-		{{mesh: true, secure: true}, {secure: true}},
-		{{mesh: true, secure: true, single: true}, {secure: true, single: true}},
+// groups are the clients that are compared: ours, gRPC's, and gRPC's with the one part of ours that is not our work.
+func groups() [][3]client {
+	return [][3]client{
+		{{mesh: true}, {}, {deadline: true}},
+		{{mesh: true, secure: true}, {secure: true}, {secure: true, deadline: true}},
+		{{mesh: true, secure: true, single: true}, {secure: true, single: true}, {secure: true, single: true, deadline: true}},
 	}
 }
 
@@ -83,7 +88,7 @@ type figures struct {
 
 // line sums figures up.
 func (f *figures) line(name string, one func([]float64) float64) string {
-	return fmt.Sprintf("%-15s %8.2f us/call %8.0f calls/s  p50 %8.1f us  p99 %8.1f us\n", name, one(f.cpu), one(f.rate), one(f.p50), one(f.p99))
+	return fmt.Sprintf("%-24s %8.2f us/call %8.0f calls/s  p50 %8.1f us  p99 %8.1f us\n", name, one(f.cpu), one(f.rate), one(f.p50), one(f.p99))
 }
 
 func last(values []float64) float64 { return values[len(values)-1] }
@@ -110,8 +115,10 @@ func Run(ctx context.Context, o Options) (_ report.Result, err error) {
 		return report.Result{}, err
 	}
 	b := &bench{Options: &o, stack: s, calls: map[client]*figures{}, memory: map[string][]float64{}, micro: map[string][]cost{}}
-	for _, pair := range pairs() {
-		b.calls[pair[0]], b.calls[pair[1]] = &figures{}, &figures{}
+	for _, group := range groups() {
+		for _, c := range group {
+			b.calls[c] = &figures{}
+		}
 	}
 	for round := range o.Rounds {
 		if err := b.round(ctx, round); err != nil {
@@ -124,9 +131,9 @@ func Run(ctx context.Context, o Options) (_ report.Result, err error) {
 
 // round measures everything once. Who begins changes from round to round.
 func (b *bench) round(ctx context.Context, round int) error {
-	for _, pair := range pairs() {
-		for i := range pair {
-			c := pair[(i+round)%2]
+	for _, group := range groups() {
+		for i := range group {
+			c := group[(i+round)%len(group)]
 			if err := b.call(ctx, c); err != nil {
 				return fmt.Errorf("%s: %w", b.name(c), err)
 			}
@@ -161,8 +168,8 @@ func (b *bench) progress(round int, line string) {
 // details is a table of medians.
 func (b *bench) details() (string, error) {
 	var text strings.Builder
-	for _, pair := range pairs() {
-		for _, c := range pair {
+	for _, group := range groups() {
+		for _, c := range group {
 			text.WriteString(b.calls[c].line(b.name(c), stat.Median))
 		}
 	}
@@ -183,10 +190,10 @@ func (b *bench) details() (string, error) {
 func (b *bench) rows() []report.Row {
 	cpu := func(f *figures) []float64 { return f.cpu }
 	p50 := func(f *figures) []float64 { return f.p50 }
-	ratio := func(pair [2]client, of func(*figures) []float64) float64 {
-		return stat.Ratio(of(b.calls[pair[0]]), of(b.calls[pair[1]]))
+	ratio := func(group [3]client, of func(*figures) []float64) float64 {
+		return stat.Ratio(of(b.calls[group[0]]), of(b.calls[group[1]]))
 	}
-	all := pairs()
+	all := groups()
 	ours, server, authz := median(b.micro[layersClient]), median(b.micro[layersServer]), median(b.micro[decide])
 	memory := stat.Median(difference(b.memory[ourClient], b.memory[bareClient]))
 	return []report.Row{

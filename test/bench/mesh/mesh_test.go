@@ -25,8 +25,8 @@ func measured(t *testing.T) *bench {
 		Options: &Options{Programs: t.TempDir(), Calls: 64}, calls: map[client]*figures{}, memory: map[string][]float64{}, micro: map[string][]cost{},
 	}
 	for _, disturbed := range []float64{1, 3} {
-		for _, pair := range pairs() {
-			for i, c := range pair {
+		for _, group := range groups() {
+			for i, c := range group {
 				if b.calls[c] == nil {
 					b.calls[c] = &figures{}
 				}
@@ -72,8 +72,8 @@ func TestDetails(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := strings.Count(got, "\n"); n != 11 {
-		t.Errorf("%d lines, want 11:\n%s", n, got)
+	if n := strings.Count(got, "\n"); n != 14 {
+		t.Errorf("%d lines, want 14:\n%s", n, got)
 	}
 	if want := "mesh plain x64 "; !strings.HasPrefix(got, want) {
 		t.Errorf("the first line does not begin with %q:\n%s", want, got)
@@ -112,6 +112,9 @@ func TestPlan(t *testing.T) {
 	text, err := json.Marshal(b.plan(client{mesh: true, secure: true, single: true}))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if late := b.plan(client{deadline: true}); late.Deadline == 0 || b.plan(client{}).Deadline != 0 {
+		t.Errorf("a client with a deadline has %v", late.Deadline)
 	}
 	for _, part := range []string{`"Address":"b"`, `"Calls":1`, `"Mesh":true`, `"Dir":"d/caller"`, `"Server":"spiffe://bench.test/echo"`} {
 		if !strings.Contains(string(text), part) {
