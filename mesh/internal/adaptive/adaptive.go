@@ -129,9 +129,9 @@ func (l *Limiter) enter() {
 // wait puts a request into the queue, nil if there is no place for it. The lock is
 // held.
 func (l *Limiter) wait(caller Caller, p Priority) *waiter {
-	if room := l.pending(); l.queue.count >= room {
+	if l.queue.count >= l.pending() {
 		victim := l.queue.victim(caller, p)
-		if victim == nil || room == 0 {
+		if victim == nil {
 			l.shed++
 			return nil
 		}

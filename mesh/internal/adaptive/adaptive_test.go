@@ -182,6 +182,65 @@ func TestConvergence(t *testing.T) {
 	}
 }
 
+// The base is measured as often as is asked for: then the limit is less for a moment.
+func TestInterval(t *testing.T) {
+	t.Parallel()
+	for interval, want := range map[time.Duration][2]int{time.Second: {6, 16}, time.Hour: {0, 2}} {
+		synctest.Test(t, func(t *testing.T) {
+			c := adaptive.Default()
+			c.Interval, c.Jitter = interval, 0
+			s := newServer(c, 20, 10*time.Millisecond)
+			over := load{"all", "a", adaptive.Critical, 4000}
+			s.offer(t, 2*time.Second, over) // until it knows the server
+			dips, usual := 0, 0
+			stop := make(chan struct{})
+			var work sync.WaitGroup
+			work.Go(func() {
+				for ; ; time.Sleep(time.Millisecond) {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					limit := s.limiter.State().Limit
+					if 4*limit < 3*usual { // a step of the gradient is less
+						dips++
+					}
+					usual = limit
+				}
+			})
+			s.offer(t, 10*time.Second, over)
+			close(stop)
+			work.Wait()
+			if dips < want[0] || dips > want[1] {
+				t.Errorf("the limit was cut %d times in 10s with an interval of %v, want %d to %d times", dips, interval, want[0], want[1])
+			}
+		})
+	}
+}
+
+// A limit that nobody meets stays: that all goes well below it says nothing of what is
+// above.
+func TestUnusedLimit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(adaptive.Default(), 100, 10*time.Millisecond)
+		before := s.limiter.State().Limit
+		var work sync.WaitGroup
+		for range 30 {
+			work.Go(func() {
+				for until := time.Now().Add(3 * time.Second); time.Now().Before(until); {
+					s.serve(t.Context(), "all", "a", adaptive.Critical)
+				}
+			})
+		}
+		work.Wait()
+		if after := s.limiter.State().Limit; after != 2*before || len(s.refused) > 0 { // before, the base was being measured
+			t.Errorf("the limit is %d, and was %d while the base was measured; %v were refused", after, before, s.refused)
+		}
+	})
+}
+
 // When all requests take longer, or less, the limiter learns it, and the server goes
 // on doing what it can.
 func TestDrift(t *testing.T) {
