@@ -85,8 +85,11 @@ func TestRateLimit(t *testing.T) {
 		retrying := connect(t, join(t, ca, "gateway", mesh.Options{Policy: parsePolicy(t, `kind: Route
 hosts: ["a:1"]
 http: [{retries: {attempts: 1, retryOn: resource-exhausted}}]`)}), &n, "static:///a:1", pin)
-		burst(retrying, echoMethod, 5)
 		began := time.Now()
+		if a := burst(retrying, echoMethod, 5); a != 5 || time.Since(began) != 0 {
+			t.Errorf("%d calls of another caller passed in %v, want 5 at once", a, time.Since(began))
+		}
+		began = time.Now()
 		if _, err := call(t.Context(), retrying, echoMethod, "x"); err != nil || time.Since(began) != 500*time.Millisecond {
 			t.Errorf("a retry that waits as asked: %v after %v", err, time.Since(began))
 		}

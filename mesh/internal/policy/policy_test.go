@@ -27,7 +27,7 @@ action: ALLOW
 dryRun: true
 rules:
   - from:
-      - source: {principals: [spiffe://shop.test/portico, "spiffe://shop.test/ns/*"], notPrincipals: ["*"]}
+      - source: {principals: [spiffe://shop.test/portico, "spiffe://shop.test/ns/*", "spiffe://partner.test/*"], notPrincipals: ["*"]}
     to:
       - operation:
           paths: [/shop.orders.v1.OrderService/*, "*"]
@@ -68,6 +68,7 @@ func TestParse(t *testing.T) {
 				Principals: []authz.PrincipalPattern{
 					{Principal: authz.Principal{TrustDomain: "shop.test", Path: "/portico"}},
 					{Principal: authz.Principal{TrustDomain: "shop.test", Path: "/ns/"}, Prefix: true},
+					{Principal: authz.Principal{TrustDomain: "partner.test", Path: "/"}, Prefix: true}, // a whole trust domain
 				},
 				NotPrincipals: []authz.PrincipalPattern{{Any: true}},
 			}},
