@@ -7,14 +7,16 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/spiffetls/tlsconfig"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 
 	"github.com/portico-bff/portico/mesh"
 )
 
-// One unary call over loopback with mutual TLS: gRPC as it is, and with the mesh
-// on both sides. Allocations are of both sides together.
+// One unary call over loopback with mutual TLS: gRPC as it is, and with the mesh on both
+// sides, alone and with telemetry. Allocations are of both sides together.
 func BenchmarkCall(b *testing.B) {
 	ca := newCA(b, "shop.test", time.Hour)
 	b.Run("grpc", func(b *testing.B) {
@@ -36,15 +38,34 @@ func BenchmarkCall(b *testing.B) {
 		}
 		measure(b, conn)
 	})
-	b.Run("mesh", func(b *testing.B) {
-		s := join(b, ca, "orders", mesh.Options{Policy: parsePolicy(b, everybody)}).NewServer()
-		register(s, &echo{})
-		conn, err := join(b, ca, "portico", mesh.Options{}).NewClient("static:///"+loopback(b, s), mesh.ExpectIdentity(orders))
-		if err != nil {
-			b.Fatal(err)
-		}
-		measure(b, conn)
-	})
+	watched := func() mesh.Options {
+		return mesh.Options{MeterProvider: sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()))}
+	}
+	for _, variant := range []struct {
+		name    string
+		options func() mesh.Options // of either side
+	}{
+		{"mesh", func() mesh.Options { return mesh.Options{} }},
+		{"mesh-metrics", watched},
+		{"mesh-metrics-without-calls", func() mesh.Options {
+			o := watched()
+			o.NoCallMetrics = true
+			return o
+		}},
+		{"mesh-traces", func() mesh.Options { return mesh.Options{TracerProvider: sdktrace.NewTracerProvider()} }},
+	} {
+		b.Run(variant.name, func(b *testing.B) {
+			serving := variant.options()
+			serving.Policy = parsePolicy(b, everybody)
+			s := join(b, ca, "orders", serving).NewServer()
+			register(s, &echo{})
+			conn, err := join(b, ca, "portico", variant.options()).NewClient("static:///"+loopback(b, s), mesh.ExpectIdentity(orders))
+			if err != nil {
+				b.Fatal(err)
+			}
+			measure(b, conn)
+		})
+	}
 }
 
 func loopback(tb testing.TB, s *mesh.Server) string {

@@ -102,6 +102,6 @@
 //
 // # What it weighs
 //
-// This package links 552 packages ("go list -deps"); package mesh 382, and gRPC's own
+// This package links 553 packages ("go list -deps"); package mesh 383, and gRPC's own
 // package xds 495.
 package xds

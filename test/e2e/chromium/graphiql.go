@@ -6,10 +6,9 @@ import (
 	"time"
 )
 
-// uiTimeout is how long the playground may take for one step of its own.
 const (
-	uiTimeout = 60 * time.Second
-	tabPause  = time.Second
+	uiTimeout = 60 * time.Second // the longest that the playground may take for one step of its own
+	tabPause  = time.Second      // longer than it takes to see that a tab was chosen
 )
 
 // Playground is a page that shows GraphiQL 5.
