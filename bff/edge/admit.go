@@ -4,7 +4,6 @@ import (
 	"math"
 	"net/http"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"github.com/portico-bff/portico/bff/core"
 	"github.com/portico-bff/portico/bff/fault"
 	"github.com/portico-bff/portico/bff/limit"
+	"github.com/portico-bff/portico/bff/request"
 )
 
 // admitted finds out who is calling, and counts the request against the client's limits. A client that begins a
@@ -38,7 +38,7 @@ func admitted(c Core, takesToken func(*http.Request) bool) func(http.Handler) ht
 				cred.Certificates = r.TLS.VerifiedChains[0]
 			}
 			who, err := c.Identify(r.Context(), cred)
-			if err != nil && cred.Bearer == "" && takesToken != nil && isUpgrade(r) && takesToken(r) &&
+			if err != nil && cred.Bearer == "" && takesToken != nil && request.IsWebSocket(r) && takesToken(r) &&
 				fault.From(err).Code == codes.Unauthenticated {
 				who, err = &auth.Principal{Kind: auth.Anonymous, Pending: true}, nil
 			}
@@ -60,22 +60,6 @@ func admitted(c Core, takesToken func(*http.Request) bool) func(http.Handler) ht
 			next.ServeHTTP(w, r)
 		})
 	}
-}
-
-// isUpgrade reports whether a request asks for a WebSocket (RFC 6455, section 4.2.1).
-func isUpgrade(r *http.Request) bool {
-	return r.Method == http.MethodGet && hasToken(r.Header["Connection"], "upgrade") && hasToken(r.Header["Upgrade"], "websocket")
-}
-
-func hasToken(fields []string, token string) bool {
-	for _, field := range fields {
-		for part := range strings.SplitSeq(field, ",") {
-			if strings.EqualFold(strings.TrimSpace(part), token) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 func refuse(w http.ResponseWriter, r *http.Request, err error) {

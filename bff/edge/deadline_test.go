@@ -129,3 +129,43 @@ func TestDeadlinesSpared(t *testing.T) {
 		}
 	}
 }
+
+// The first piece of a large answer waits for the second, and both leave together.
+func TestPiecesLeaveTogether(t *testing.T) {
+	t.Parallel()
+	lis, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gathered := Gather(lis)
+	defer gathered.Close()
+	client, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", lis.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	accepted, err := gathered.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer accepted.Close()
+	c, ok := accepted.(*conn)
+	if !ok {
+		t.Fatalf("the connection is a %T", accepted)
+	}
+	c.hold()
+	if n, err := c.Write(make([]byte, firstPiece)); n != firstPiece || err != nil {
+		t.Fatalf("%d bytes written, %v", n, err)
+	}
+	_ = client.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	if n, err := client.Read(make([]byte, 1)); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%d bytes came before the second piece, %v", n, err)
+	}
+	if n, err := c.Write(make([]byte, 1000)); n != 1000 || err != nil {
+		t.Fatalf("%d bytes written, %v", n, err)
+	}
+	_ = client.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := io.ReadFull(client, make([]byte, firstPiece+1000)); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,11 +1,9 @@
 package edge
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"net/http"
-	"time"
 
+	"github.com/google/uuid"
 	"google.golang.org/grpc/codes"
 
 	"github.com/portico-bff/portico/bff/fault"
@@ -24,7 +22,7 @@ func identified(door func(*http.Request) request.Door) func(http.Handler) http.H
 			if sent := r.Header[requestID]; len(sent) == 1 && saneID(sent[0]) {
 				id = sent[0]
 			} else {
-				id = newID(time.Now())
+				id = uuid.Must(uuid.NewV7()).String() // sorts by time; fails as little as crypto/rand does
 			}
 			path, err := urlpath.Canonical(r.URL)
 			x := &exchange{
@@ -41,26 +39,6 @@ func identified(door func(*http.Request) request.Door) func(http.Handler) http.H
 			next.ServeHTTP(w, r.WithContext(x)) //nolint:contextcheck // it is the request's, and more
 		})
 	}
-}
-
-// newID makes a UUID of version 7 (RFC 9562, section 5.7), which sorts by time.
-func newID(now time.Time) string {
-	var u [16]byte
-	_, _ = rand.Read(u[6:]) // never fails
-	ms := uint64(now.UnixMilli())
-	for i := range 6 {
-		u[i] = byte(ms >> (40 - 8*i))
-	}
-	u[6] = u[6]&0x0f | 0x70
-	u[8] = u[8]&0x3f | 0x80
-	var text [36]byte
-	hex.Encode(text[:8], u[:4])
-	hex.Encode(text[9:13], u[4:6])
-	hex.Encode(text[14:18], u[6:8])
-	hex.Encode(text[19:23], u[8:10])
-	hex.Encode(text[24:], u[10:])
-	text[8], text[13], text[18], text[23] = '-', '-', '-', '-'
-	return string(text[:])
 }
 
 // saneID reports whether a client's id can stand in logs and headers as it is.

@@ -28,7 +28,7 @@ var _ Gate = (*core.Core)(nil)
 // TakesToken reports whether a request begins a WebSocket whose first message may be a token, so that it may come in
 // without: until the token is there, the router calls nothing.
 func (rt *Router) TakesToken(r *http.Request) bool {
-	if rt.gate == nil || !isUpgrade(r) {
+	if rt.gate == nil || !request.IsWebSocket(r) {
 		return false
 	}
 	var at path

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"sync/atomic"
 
 	"google.golang.org/genproto/googleapis/api/annotations"
@@ -15,6 +14,7 @@ import (
 	"github.com/portico-bff/portico/bff/edge/record"
 	"github.com/portico-bff/portico/bff/events"
 	"github.com/portico-bff/portico/bff/fault"
+	"github.com/portico-bff/portico/bff/request"
 	"github.com/portico-bff/portico/bff/translate/urlpath"
 	"github.com/portico-bff/portico/upstream"
 	"github.com/portico-bff/portico/upstream/wire"
@@ -231,7 +231,7 @@ func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request, vars []Var) {
 // find finds the route that a request is for; nil if there is none.
 func (rt *Router) find(r *http.Request, p *urlpath.Path) *leaf[target] {
 	found := rt.trie.lookup(r.Method, p)
-	if isUpgrade(r) && (found == nil || !found.route.streams()) {
+	if request.IsWebSocket(r) && (found == nil || !found.route.streams()) {
 		return rt.streaming(p, found)
 	}
 	return found
@@ -256,7 +256,7 @@ func (rt *Router) serve(w http.ResponseWriter, r *http.Request, to *route, p *ur
 	switch {
 	case to.method.Unary():
 		rt.unary(w, r, to, p)
-	case isUpgrade(r):
+	case request.IsWebSocket(r):
 		rt.socket(w, r, to, p)
 	case to.uploads != nil && !to.socketOnly:
 		rt.upload(w, r, to.uploads, p)
@@ -278,20 +278,4 @@ func variables(t *template, p *urlpath.Path) []Var {
 		vars[i] = Var{Name: t.vars[i].field, Value: value}
 	}
 	return vars
-}
-
-// isUpgrade reports whether a request asks for a WebSocket (RFC 6455, section 4.2.1).
-func isUpgrade(r *http.Request) bool {
-	return hasToken(r.Header["Connection"], "upgrade") && hasToken(r.Header["Upgrade"], "websocket")
-}
-
-func hasToken(fields []string, token string) bool {
-	for _, field := range fields {
-		for part := range strings.SplitSeq(field, ",") {
-			if strings.EqualFold(strings.TrimSpace(part), token) {
-				return true
-			}
-		}
-	}
-	return false
 }

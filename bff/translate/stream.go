@@ -295,7 +295,7 @@ func (s *streamWriter) fail(err error, up headed) {
 func (s *streamWriter) trailers(up headed) http.Header {
 	trailers := http.Header{}
 	passHeaders(trailers, up.Trailer())
-	if hasToken(s.r.Header["Te"], "trailers") {
+	if request.HasToken(s.r.Header["Te"], "trailers") {
 		for name, values := range trailers {
 			s.w.Header()[http.TrailerPrefix+name] = values
 		}

@@ -31,6 +31,7 @@ import (
 	"github.com/portico-bff/portico/bff/core"
 	"github.com/portico-bff/portico/bff/edge/record"
 	"github.com/portico-bff/portico/bff/limit"
+	"github.com/portico-bff/portico/bff/request"
 	"github.com/portico-bff/portico/schema"
 	"github.com/portico-bff/portico/upstream"
 )
@@ -185,7 +186,7 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path != d.config.Path:
 		d.serveAsset(w, r)
-	case isUpgrade(r):
+	case request.IsWebSocket(r):
 		d.serveSocket(w, r)
 	case r.Method == http.MethodPost:
 		d.servePost(w, r)

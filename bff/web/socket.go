@@ -71,10 +71,6 @@ type socket struct {
 	ended   sync.WaitGroup
 }
 
-func isUpgrade(r *http.Request) bool {
-	return r.Method == http.MethodGet && strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
-}
-
 // serveSocket runs a connection until the client, an error or the door's end closes it.
 func (d *Door) serveSocket(w http.ResponseWriter, r *http.Request) {
 	if !d.enter() {

@@ -9,8 +9,8 @@ import (
 
 const (
 	// gcPercent lets the garbage collector run less than half as often as Go's default of 100 does. A server whose
-	// answers pass through keeps a few megabytes, so the default collects after every few megabytes of garbage; that was
-	// a seventh of a request's CPU time, for about 8 MB of memory.
+	// answers pass through keeps a few megabytes, so the default collects after every few megabytes of garbage; this trades a
+	// few megabytes of memory for most of that work.
 	gcPercent = 240
 	// limitPercent is how much of the container's memory the garbage collector may plan with: what is left is for
 	// the program itself and for files.
