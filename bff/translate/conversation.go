@@ -115,6 +115,9 @@ func (c *conversation) read(ctx context.Context) {
 			c.abandon(err)
 			return
 		}
+		if ctx.Err() != nil {
+			continue // the call has ended, and nothing holds the client back any more
+		}
 		if opening {
 			opening = false
 			if token, ok := tokenIn(kind, frame); ok {
