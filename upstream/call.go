@@ -153,6 +153,6 @@ type RowCaller interface {
 	// LookupRows authorizes the batch call and returns a row or nil for each key. It must be called before every
 	// batch call, even if nothing can be cached.
 	LookupRows(ctx context.Context, r *Rows, base []byte, keys [][]byte) ([][]byte, error)
-	// StoreRows keeps the rows that a call has just brought; nil rows are skipped.
+	// StoreRows keeps copies of the rows that a call has just brought: their memory may be lent. nil rows are skipped.
 	StoreRows(ctx context.Context, r *Rows, base []byte, keys, rows [][]byte)
 }
