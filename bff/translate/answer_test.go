@@ -87,6 +87,18 @@ func TestFieldMaskHeader(t *testing.T) {
 	}
 }
 
+// Who sends protobuf and says nothing of answers gets protobuf.
+func TestAnswerAsSent(t *testing.T) {
+	t.Parallel()
+	rt := router(t, library(t), echo())
+	for contentType, body := range map[string]string{"application/protobuf": "\x12\x01A", "application/json": `{"title":"A"}`} {
+		r := do(t, rt, "POST /v1/books", body, "Content-Type", contentType)
+		if got := text(t, r); got != body || r.Header.Get("Content-Type") != contentType {
+			t.Errorf("%s: got %q as %s", contentType, got, r.Header.Get("Content-Type"))
+		}
+	}
+}
+
 func TestConditional(t *testing.T) {
 	t.Parallel()
 	rt := router(t, library(t), answering(t, `{"title":"A"}`))

@@ -169,6 +169,29 @@ func TestUploadMiscounted(t *testing.T) {
 	}
 }
 
+// A service that answers an upload not just once is at fault.
+func TestUploadAnswers(t *testing.T) {
+	t.Parallel()
+	for answers, want := range map[int]int{0: http.StatusInternalServerError, 1: http.StatusOK, 2: http.StatusInternalServerError} {
+		rt := router(t, library(t), serving(func(c *call) error {
+			for {
+				if _, err := c.recv(); err != nil {
+					break
+				}
+			}
+			for range answers {
+				if err := c.send(nil); err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
+		if r := do(t, rt, "PUT /v1/raw", "x"); r.StatusCode != want {
+			t.Errorf("%d answers: status %d, body %s", answers, r.StatusCode, text(t, r))
+		}
+	}
+}
+
 // broken is a body that breaks off.
 type broken struct{ io.Reader }
 
