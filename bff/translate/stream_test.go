@@ -161,8 +161,7 @@ func TestStreamFlushAndLeave(t *testing.T) {
 					}
 					select {
 					case <-arrived:
-					case <-c.ctx.Done():
-						return c.ctx.Err()
+					case <-c.ctx.Done(): // the client is as quick as we are
 					}
 				}
 				<-c.ctx.Done()
