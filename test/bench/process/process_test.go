@@ -45,14 +45,21 @@ func TestParseMemory(t *testing.T) {
 	}
 }
 
-// TestProcess runs a program, measures it and ends it.
-func TestProcess(t *testing.T) {
-	t.Parallel()
-	stderr, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+// noise is a file for what programs complain of.
+func noise(t *testing.T) *os.File {
+	t.Helper()
+	f, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer stderr.Close()
+	t.Cleanup(func() { _ = f.Close() })
+	return f
+}
+
+// TestProcess runs a program, measures it and ends it.
+func TestProcess(t *testing.T) {
+	t.Parallel()
+	stderr := noise(t)
 	p, err := Start(t.Context(), stderr, nil, "cat")
 	if err != nil {
 		t.Fatal(err)
@@ -81,11 +88,7 @@ func TestProcess(t *testing.T) {
 // TestSilentProgram waits for a line that does not come, until there is no more time.
 func TestSilentProgram(t *testing.T) {
 	t.Parallel()
-	stderr, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stderr.Close()
+	stderr := noise(t)
 	p, err := Start(t.Context(), stderr, nil, "cat")
 	if err != nil {
 		t.Fatal(err)
@@ -102,11 +105,7 @@ func TestSilentProgram(t *testing.T) {
 
 func TestExplain(t *testing.T) {
 	t.Parallel()
-	stderr, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stderr.Close()
+	stderr := noise(t)
 	failed := errors.New("it has failed")
 	if err := Explain(failed, stderr); !errors.Is(err, failed) || err.Error() != failed.Error() {
 		t.Errorf("of a program that has said nothing: %v", err)
