@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"reflect"
+	"slices"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
@@ -14,6 +17,7 @@ import (
 	"github.com/portico-bff/portico/bff/config"
 	"github.com/portico-bff/portico/bff/config/mistake"
 	"github.com/portico-bff/portico/bff/core"
+	"github.com/portico-bff/portico/bff/events"
 	"github.com/portico-bff/portico/bff/mobile"
 	"github.com/portico-bff/portico/bff/web"
 	"github.com/portico-bff/portico/schema"
@@ -27,6 +31,9 @@ type environment struct {
 	tracer  trace.TracerProvider
 	mesh    network // nil without a mesh section
 	dial    []grpc.DialOption
+
+	live     live      // calls by the configuration of the moment
+	previous *compiled // what the compiled parts will replace; nil at the start
 }
 
 // compiled is everything that follows from a configuration and its files, before anything listens.
@@ -34,6 +41,7 @@ type compiled struct {
 	descriptors *upstream.Descriptors
 	clients     *upstream.Clients
 	auth        *auth.Authenticator
+	identities  *identities // who has auth
 	core        *core.Core
 	schema      *schema.Schema
 	web         *web.Door
@@ -53,15 +61,14 @@ func compile(ctx context.Context, cfg *config.Config, descriptors *upstream.Desc
 
 	c.clients, err = upstream.NewClients(cfg.Upstreams, c.descriptors, env.mesh, env.dial...)
 	section(err, "upstreams")
-	known := auth.Options{Logger: env.logger}
-	if env.mesh != nil {
-		known.Mesh = env.mesh.Transport
+	section(c.compileAuth(ctx, cfg, env), "auth")
+	var previous *core.Core
+	if env.previous != nil {
+		previous = env.previous.core
 	}
-	c.auth, err = auth.New(ctx, cfg.Auth, known)
-	section(err, "auth")
 	c.core, err = core.New(core.Options{
 		Descriptors: c.descriptors, Next: c.clients, Methods: cfg.Methods, Upstreams: cfg.Upstreams, Limits: cfg.Limits,
-		Auth: c.auth, Logger: env.logger, Metrics: env.metrics, Tracer: env.tracer,
+		Auth: c.auth, Logger: env.logger, Metrics: env.metrics, Tracer: env.tracer, Previous: previous,
 	})
 	section(err)
 	section(cfg.LimitsHTTP.Validate(), "limits_http")
@@ -77,6 +84,36 @@ func compile(ctx context.Context, cfg *config.Config, descriptors *upstream.Desc
 		return nil, err
 	}
 	return c, nil
+}
+
+// identities are who may be called who, and how many compiled parts know them so. Its last owner closes it.
+type identities struct {
+	*auth.Authenticator
+
+	config auth.Config
+	owners atomic.Int32
+}
+
+// compileAuth keeps what the previous parts have if its settings are the same, with the keys and the tokens that it knows.
+// Files with keys are read anew.
+func (c *compiled) compileAuth(ctx context.Context, cfg *config.Config, env environment) error {
+	if p := env.previous; p != nil && reflect.DeepEqual(p.identities.config, cfg.Auth) &&
+		!slices.ContainsFunc(cfg.Auth.JWT, func(j auth.JWT) bool { return j.JWKSFile != "" }) {
+		c.identities = p.identities
+	} else {
+		options := auth.Options{Logger: env.logger}
+		if env.mesh != nil {
+			options.Mesh = env.mesh.Transport
+		}
+		made, err := auth.New(ctx, cfg.Auth, options)
+		if err != nil {
+			return err
+		}
+		c.identities = &identities{Authenticator: made, config: cfg.Auth}
+	}
+	c.identities.owners.Add(1)
+	c.auth = c.identities.Authenticator
+	return nil
 }
 
 func (c *compiled) compileWeb(cfg *web.Config, env environment) error {
@@ -102,11 +139,20 @@ func (c *compiled) compileMobile(cfg *config.Config, rules map[string]*annotatio
 	if err != nil {
 		return err
 	}
+	// Event logs outlive configurations, so their calls go through the one of the moment, where there is one.
+	var caller events.Caller = c.core
+	if env.live.server != nil {
+		caller = env.live
+	}
+	var previous *mobile.Door
+	if env.previous != nil {
+		previous = env.previous.mobile
+	}
 	c.mobile, err = mobile.New(*cfg.Mobile, mobile.Options{
 		Descriptors: c.descriptors, Caller: c.core, Operations: restOperations(stored, c.schema, c.core),
 		Rules: rules, MaxBody: int64(cfg.LimitsHTTP.WithDefaults().Body), Origins: cfg.LimitsHTTP.Origins(),
 		Gate:   c.core,
-		Events: c.core, Metrics: env.metrics,
+		Events: caller, Metrics: env.metrics, Previous: previous,
 	})
 	return err
 }
@@ -148,7 +194,7 @@ func (c *compiled) close() error {
 	if c.core != nil {
 		errs = append(errs, c.core.Close())
 	}
-	if c.auth != nil {
+	if c.identities != nil && c.identities.owners.Add(-1) == 0 {
 		c.auth.Close()
 	}
 	if c.clients != nil {

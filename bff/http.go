@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/go-chi/chi/v5"
-	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
 
 	"github.com/portico-bff/portico/bff/config"
@@ -17,21 +16,21 @@ import (
 )
 
 // serveHTTP makes the servers of the HTTP doors and of the admin port.
-func (s *Server) serveHTTP(cfg *config.Config, ext Extensions, tracer trace.TracerProvider) {
-	s.http = edge.Server(cfg.LimitsHTTP, s.router(cfg, ext, tracer))
+func (s *Server) serveHTTP(cfg *config.Config) {
+	s.http = edge.Server(cfg.LimitsHTTP, http.HandlerFunc(s.dispatch))
 	s.http.ErrorLog = slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug)
 	s.admin = s.adminServer()
 }
 
 // router puts the doors behind the edge's middleware: the GraphQL door at its path and below, and REST everywhere
 // else.
-func (s *Server) router(cfg *config.Config, ext Extensions, tracer trace.TracerProvider) http.Handler {
+func router(cfg *config.Config, parts *compiled, env environment, ext Extensions) http.Handler {
 	path := ""
-	if s.parts.web != nil {
-		path = s.parts.web.Path()
+	if parts.web != nil {
+		path = parts.web.Path()
 	}
 	middleware := edge.Chain(cfg.LimitsHTTP, edge.Options{
-		Core: s.parts.core, Logger: s.logger, Metrics: s.metrics, Tracer: tracer,
+		Core: parts.core, Logger: env.logger, Metrics: env.metrics, Tracer: env.tracer,
 		Door: func(r *http.Request) request.Door {
 			// As chi does, by the path before decoding: an encoded slash does not separate.
 			if at := r.URL.EscapedPath(); path != "" && (at == path || strings.HasPrefix(at, path+"/")) {
@@ -43,19 +42,19 @@ func (s *Server) router(cfg *config.Config, ext Extensions, tracer trace.TracerP
 			if path != "" && r.URL.EscapedPath() == path && r.URL.Path == path {
 				return true
 			}
-			return s.parts.mobile != nil && s.parts.mobile.TakesToken(r)
+			return parts.mobile != nil && parts.mobile.TakesToken(r)
 		},
 	})
 	r := chi.NewRouter()
-	if s.parts.web != nil {
-		r.Handle(path, s.parts.web)
-		r.Handle(path+"/*", s.parts.web)
+	if parts.web != nil {
+		r.Handle(path, parts.web)
+		r.Handle(path+"/*", parts.web)
 	}
 	var rest http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fault.WriteProblem(w, r, fault.New(codes.NotFound, "there is nothing at this path"))
 	})
-	if s.parts.mobile != nil {
-		rest = s.parts.mobile
+	if parts.mobile != nil {
+		rest = parts.mobile
 	}
 	r.NotFound(rest.ServeHTTP)
 	r.MethodNotAllowed(rest.ServeHTTP)

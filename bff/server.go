@@ -29,19 +29,33 @@ type Extensions struct {
 	// Logger takes the server's log, access log included. Without it nothing is logged.
 	Logger *slog.Logger
 	// Middleware wraps the web and the mobile door, the first one outermost, inside Portico's own middleware: requests
-	// that reach it are authenticated and within their limits.
+	// that reach it are authenticated and within their limits. A reload wraps the next doors with it, too.
 	Middleware []func(http.Handler) http.Handler
 }
 
 // Server is a server whose listeners are open.
 type Server struct {
 	logger   *slog.Logger
-	drain    time.Duration
 	metrics  *prometheus.Registry
-	parts    *compiled
+	env      environment
+	ext      Extensions
 	mesh     *member
+	known    knownMethods
 	iot      *iot.Door
 	stopping atomic.Bool
+
+	// iotDescriptors are those that the IoT door has begun with; nil without one.
+	iotDescriptors *upstream.Descriptors
+
+	// current is the configuration in force; nil only while New runs.
+	current atomic.Pointer[runtime]
+	reloads *reloadMetrics
+	// reloading holds one element while somebody reloads, who alone may change current, and touch lingering.
+	reloading chan struct{}
+	lingering []*runtime // earlier ones that may not have ended, the oldest first
+	retiring  sync.WaitGroup
+	life      context.Context //nolint:containedctx // it ends when the server begins to stop
+	stop      context.CancelFunc
 
 	http, admin   *http.Server
 	listeners     listeners
@@ -53,7 +67,8 @@ type Server struct {
 // blame.
 func New(ctx context.Context, file *config.File, ext Extensions) (_ *Server, err error) {
 	cfg := &file.Config
-	s := &Server{logger: ext.Logger, drain: cfg.Drain, metrics: prometheus.NewRegistry()}
+	s := &Server{logger: ext.Logger, ext: ext, metrics: prometheus.NewRegistry(), reloading: make(chan struct{}, 1)}
+	s.life, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
@@ -63,44 +78,59 @@ func New(ctx context.Context, file *config.File, ext Extensions) (_ *Server, err
 		}
 	}()
 	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s.reloads = newReloadMetrics(s.metrics)
 	tracer, shutdown, err := telemetry.New(ctx, cfg.Telemetry, s.logger)
 	if err != nil {
 		return nil, file.Locate(mistake.In(err, "telemetry"))
 	}
 	s.shutdownTrace = shutdown
-	env := environment{logger: s.logger, metrics: s.metrics, tracer: tracer}
-	var known knownMethods
+	s.env = environment{logger: s.logger, metrics: s.metrics, tracer: tracer, live: live{s}}
 	if cfg.Mesh != nil {
 		meter, err := telemetry.NewMeter(s.metrics)
 		if err != nil {
 			return nil, err
 		}
-		if s.mesh, err = join(ctx, cfg.Mesh, known.idempotent, s.logger, tracer, meter); err != nil {
+		if s.mesh, err = join(ctx, cfg.Mesh, s.known.idempotent, s.logger, tracer, meter); err != nil {
 			return nil, file.Locate(mistake.In(err, "mesh"))
 		}
-		env.mesh = s.mesh
+		s.env.mesh = s.mesh
 	}
-	descriptors, err := upstream.LoadOnline(ctx, cfg.Descriptors, env.mesh, env.dial...)
+	first, err := s.build(ctx, file, nil)
 	if err != nil {
-		return nil, file.Locate(descriptorMistakes(err))
-	}
-	known.store(descriptors)
-	if s.parts, err = compile(ctx, cfg, descriptors, env); err != nil {
 		return nil, file.Locate(err)
 	}
+	s.current.Store(first)
+	s.known.store(first.parts.descriptors)
 	if err := s.listeners.open(ctx, &cfg.Listen, cfg.IoT != nil); err != nil {
 		return nil, file.Locate(err)
 	}
-	s.serveHTTP(cfg, ext, tracer)
+	s.serveHTTP(cfg)
 	if cfg.IoT != nil {
+		s.iotDescriptors = first.parts.descriptors
 		s.iot, err = iot.New(ctx, *cfg.IoT, iot.Options{
-			Core: s.parts.core, Descriptors: s.parts.descriptors, Listeners: []net.Listener{s.listeners.mqtt}, Logger: s.logger, Metrics: s.metrics,
+			Core: live{s}, Descriptors: s.iotDescriptors, Listeners: []net.Listener{s.listeners.mqtt}, Logger: s.logger, Metrics: s.metrics,
 		})
 		if err != nil {
 			return nil, file.Locate(mistake.In(err, "iot"))
 		}
 	}
 	return s, nil
+}
+
+// build compiles a configuration and all that it names, and asks servers that describe themselves. previous are the parts
+// that will be replaced; nil at the start. On an error nothing is left open.
+func (s *Server) build(ctx context.Context, file *config.File, previous *compiled) (*runtime, error) {
+	env := s.env
+	env.previous = previous
+	descriptors, err := upstream.LoadOnline(ctx, file.Config.Descriptors, env.mesh, env.dial...)
+	if err != nil {
+		return nil, descriptorMistakes(err)
+	}
+	parts, err := compile(ctx, &file.Config, descriptors, env)
+	if err != nil {
+		return nil, err
+	}
+	return newRuntime(file, parts, router(&file.Config, parts, s.env, s.ext)), nil
 }
 
 // Addresses are where the doors listen. MQTT is nil without an IoT door.
@@ -112,7 +142,8 @@ type Addresses struct {
 func (s *Server) Addresses() Addresses { return s.listeners.addresses() }
 
 // Run serves until ctx ends or a listener breaks, then drains: it refuses what is new, ends streams with a stated
-// reason and waits for requests under way as long as the configuration's drain says. A Server runs once.
+// reason and waits for requests under way as long as the configuration's drain says. A Server runs once. Meanwhile,
+// [Server.Reload] replaces the configuration.
 func (s *Server) Run(ctx context.Context) error {
 	failed := make(chan error, 2)
 	var serving sync.WaitGroup
@@ -132,7 +163,9 @@ func (s *Server) Run(ctx context.Context) error {
 	case err = <-failed:
 	}
 	s.stopping.Store(true)
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.drain)
+	s.stop()
+	s.reloading <- struct{}{} // a reload that is under way gives up; the configuration stays what it is
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.current.Load().file.Config.Drain)
 	defer cancel()
 	err = errors.Join(err, s.release(drain))
 	serving.Wait()
@@ -158,19 +191,19 @@ func (s *Server) release(ctx context.Context) error {
 	if s.http != nil {
 		end(func(ctx context.Context) error { return shutdown(ctx, s.http) })
 	}
-	if s.parts != nil && s.parts.web != nil {
-		end(s.parts.web.Close)
+	current := s.current.Load()
+	if current != nil {
+		end(current.closeDoors)
 	}
-	if s.parts != nil && s.parts.mobile != nil {
-		end(s.parts.mobile.Close)
-	}
+	s.stop()
+	s.retiring.Wait()
 	doors.Wait()
 	if s.admin != nil {
 		errs = append(errs, s.admin.Close())
 	}
 	errs = append(errs, s.listeners.close())
-	if s.parts != nil {
-		errs = append(errs, s.parts.close())
+	if current != nil {
+		errs = append(errs, current.parts.close())
 	}
 	if s.mesh != nil {
 		errs = append(errs, s.mesh.Close())
@@ -191,12 +224,14 @@ func shutdown(ctx context.Context, server *http.Server) error {
 }
 
 // Upstreams tries to reach the upstreams and tells, by name, which are out of reach; a nil error is one that answers.
-func (s *Server) Upstreams(ctx context.Context) map[string]error { return s.parts.clients.Ready(ctx) }
+func (s *Server) Upstreams(ctx context.Context) map[string]error {
+	return s.current.Load().parts.clients.Ready(ctx)
+}
 
 // ready tells what keeps the server from serving. An upstream that is down does not: it takes its own fields and routes
 // with it, and if it took the whole server out of its balancer, it would take everybody else's, too.
 func (s *Server) ready(ctx context.Context) map[string]error {
-	checks := s.parts.core.Ready(ctx)
+	checks := s.current.Load().parts.core.Ready(ctx)
 	checks["server"] = nil
 	if s.stopping.Load() {
 		checks["server"] = errors.New("stopping")
@@ -209,7 +244,11 @@ func (s *Server) ready(ctx context.Context) map[string]error {
 
 // adminServer makes the server of the admin port.
 func (s *Server) adminServer() *http.Server {
-	return &http.Server{Handler: admin.Handler(s.metrics, s.ready), ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 16 << 10}
+	handler := admin.Handler(admin.Options{
+		Metrics: s.metrics, Ready: s.ready, Reload: s.reloadForAdmin,
+		Token: func() string { return s.current.Load().file.Config.Admin.Token },
+	})
+	return &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 16 << 10}
 }
 
 // minTLS is the oldest version of TLS that the doors speak.

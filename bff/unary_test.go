@@ -66,20 +66,22 @@ func doors(tb testing.TB, text string) (http.Handler, string) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s := &Server{logger: slog.New(slog.NewJSONHandler(&sink{}, nil)), metrics: prometheus.NewRegistry()}
-	tracer := noop.NewTracerProvider()
-	s.parts, err = compile(tb.Context(), &file.Config, descriptors, environment{
-		logger: s.logger, metrics: s.metrics, tracer: tracer, dial: []grpc.DialOption{grpc.WithUnaryInterceptor(answers(tb))},
-	})
+	env := environment{
+		logger: slog.New(slog.NewJSONHandler(&sink{}, nil)), metrics: prometheus.NewRegistry(), tracer: noop.NewTracerProvider(),
+		dial: []grpc.DialOption{grpc.WithUnaryInterceptor(answers(tb))},
+	}
+	parts, err := compile(tb.Context(), &file.Config, descriptors, env)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {
-		if err := s.parts.close(); err != nil {
+		if err := parts.close(); err != nil {
 			tb.Error(err)
 		}
 	})
-	return s.router(&file.Config, Extensions{}, tracer), token
+	var s Server
+	s.current.Store(newRuntime(file, parts, router(&file.Config, parts, env, Extensions{})))
+	return http.HandlerFunc(s.dispatch), token
 }
 
 // answers answers calls in the service's place, without allocating.

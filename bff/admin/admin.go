@@ -1,6 +1,7 @@
-// Package admin is the port for those who run the server: whether it lives, whether it is ready, and its metrics.
+// Package admin is the port for those who run the server: whether it lives, whether it is ready, its metrics, and reloads
+// of its configuration.
 //
-// It asks nobody for credentials, so it must not be reachable by clients.
+// Only what changes something asks for credentials, so it must not be reachable by clients.
 package admin
 
 import (
@@ -24,15 +25,28 @@ type readiness struct {
 	Failing map[string]string `json:"failing,omitempty"`
 }
 
+// Options are what the admin port shows and does.
+type Options struct {
+	// Metrics is what is measured; required.
+	Metrics *prometheus.Registry
+	// Ready gives an error by name for every check that fails; entries with a nil error pass. nil is always ready.
+	Ready func(ctx context.Context) map[string]error
+	// Token is the token of [Config] of the moment. Required if there is Reload.
+	Token func() string
+	// Reload reloads the configuration; nil if that is not possible.
+	Reload func(ctx context.Context) Outcome
+}
+
 // Handler serves the admin port:
 //
 //   - GET /healthz: 200 as long as the process can answer at all.
 //   - GET /readyz: 200 if ready returns no error, else 503; JSON tells what is failing.
-//   - GET /metrics: the metrics in reg, as Prometheus and OpenMetrics read them.
+//   - GET /metrics: the metrics, as Prometheus and OpenMetrics read them.
+//   - POST /reload, with the token: reloads the configuration; the answer is an [Outcome], with the status 200 if it is
+//     in force, 422 if there are mistakes in it, and 503 if something else was in the way.
 //
-// Everything else is 404. ready gives an error by name for every check that fails; entries with a nil error pass. A
-// nil ready is always ready.
-func Handler(reg *prometheus.Registry, ready func(ctx context.Context) map[string]error) http.Handler {
+// Everything else is 404.
+func Handler(o Options) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -42,9 +56,12 @@ func Handler(reg *prometheus.Registry, ready func(ctx context.Context) map[strin
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
 		defer cancel()
-		answer(w, check(ctx, ready))
+		answer(w, check(ctx, o.Ready))
 	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg, EnableOpenMetrics: true}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Metrics, promhttp.HandlerOpts{Registry: o.Metrics, EnableOpenMetrics: true}))
+	if o.Reload != nil {
+		mux.Handle("POST /reload", reload(o.Token, o.Reload))
+	}
 	return mux
 }
 

@@ -18,12 +18,12 @@ func TestHandler(t *testing.T) {
 	reg.MustRegister(counter)
 	counter.Inc()
 	var failing map[string]error
-	h := Handler(reg, func(ctx context.Context) map[string]error {
+	h := Handler(Options{Metrics: reg, Ready: func(ctx context.Context) map[string]error {
 		if _, ok := ctx.Deadline(); !ok {
 			t.Error("the checks have no deadline")
 		}
 		return failing
-	})
+	}})
 	tests := []struct {
 		method, path string
 		failing      map[string]error
@@ -54,7 +54,7 @@ func TestHandler(t *testing.T) {
 		}
 	}
 	w := httptest.NewRecorder()
-	Handler(prometheus.NewRegistry(), nil).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/readyz", http.NoBody))
+	Handler(Options{Metrics: prometheus.NewRegistry()}).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/readyz", http.NoBody))
 	if w.Code != http.StatusOK {
 		t.Errorf("without checks: %d", w.Code)
 	}

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -102,8 +103,15 @@ func (e *Entry) Age() time.Duration { return max(0, time.Since(e.Stored)) }
 
 // Cache keeps answers. It is safe for concurrent use. Close it when done.
 type Cache struct {
-	entries *otter.Cache[Key, *Entry]
+	*answers
+
 	flights flights
+}
+
+// answers are what is kept. Caches may share them.
+type answers struct {
+	entries *otter.Cache[Key, *Entry]
+	owners  atomic.Int32
 }
 
 // overhead is about what an entry takes besides its message.
@@ -124,8 +132,17 @@ func New(size int64) (*Cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the cache: %w", err)
 	}
-	return &Cache{entries: entries, flights: flights{calls: map[Key]*flight{}}}, nil
+	return (&answers{entries: entries}).cache(), nil
 }
+
+func (a *answers) cache() *Cache {
+	a.owners.Add(1)
+	return &Cache{answers: a, flights: flights{calls: map[Key]*flight{}}}
+}
+
+// Share returns a cache of the same answers whose calls under way are its own. The cache must not be closed yet; each of
+// the two must be in the end.
+func (c *Cache) Share() *Cache { return c.cache() }
 
 func weigh(_ Key, e *Entry) uint32 {
 	n := overhead + len(e.Reply.Message)
@@ -151,9 +168,13 @@ func (c *Cache) Store(k Key, reply upstream.Reply, keep time.Duration) {
 // Size is about how many bytes are kept.
 func (c *Cache) Size() int64 { return int64(min(c.entries.WeightedSize(), 1<<62)) }
 
-// Close waits for calls under way to end, forgets everything and ends the cache's goroutines.
+// Close waits for calls under way to end. The last cache that shares the answers forgets them and ends their goroutines.
+// It must be called once.
 func (c *Cache) Close() {
 	c.flights.wait.Wait()
+	if c.owners.Add(-1) > 0 {
+		return
+	}
 	c.entries.InvalidateAll()
 	c.entries.StopAllGoroutines()
 }

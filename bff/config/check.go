@@ -32,5 +32,8 @@ func (c *Config) validate() error {
 	if c.Drain < 0 {
 		errs = append(errs, mistake.At("a negative duration", "drain"))
 	}
+	if c.Linger < 0 {
+		errs = append(errs, mistake.At("a negative duration", "linger"))
+	}
 	return errors.Join(errs...)
 }

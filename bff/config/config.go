@@ -6,6 +6,7 @@ package config
 import (
 	"time"
 
+	"github.com/portico-bff/portico/bff/admin"
 	"github.com/portico-bff/portico/bff/auth"
 	"github.com/portico-bff/portico/bff/core"
 	"github.com/portico-bff/portico/bff/edge"
@@ -51,6 +52,11 @@ type Config struct {
 	Telemetry telemetry.Config `yaml:"telemetry" json:"telemetry,omitzero"`
 	// Drain is how long requests under way may take when the server stops: 10s if 0.
 	Drain time.Duration `yaml:"drain" json:"drain,omitempty"`
+	// Linger is how long streams and WebSockets may go on after a reload by the configuration that they began with: 10m if
+	// 0.
+	Linger time.Duration `yaml:"linger" json:"linger,omitempty"`
+	// Admin says who may do more at the admin port than ask for health and metrics.
+	Admin admin.Config `yaml:"admin" json:"admin,omitzero"`
 }
 
 // Mesh is this server's identity in the mesh.
@@ -88,6 +94,9 @@ func (c *Config) choose() {
 func (c *Config) defaults() {
 	if c.Drain == 0 {
 		c.Drain = 10 * time.Second
+	}
+	if c.Linger == 0 {
+		c.Linger = 10 * time.Minute
 	}
 	for listener, address := range map[*Listener]string{
 		&c.Listen.HTTP: "127.0.0.1:8080", &c.Listen.MQTT: "127.0.0.1:1883", &c.Listen.Admin: "127.0.0.1:9090",

@@ -19,8 +19,12 @@ type File struct {
 	// Config is what it says, with defaults filled in and paths relative to the file's folder resolved.
 	Config Config
 
-	doc *document
+	doc    *document
+	lookup LookupFunc
 }
+
+// Again reads the file once more, as [Load] did, with the same environment.
+func (f *File) Again() (*File, error) { return Load(f.Path, f.lookup) }
 
 // Load reads a configuration file. Environment variables come from lookup alone. The error is of type [Problems] if
 // the content is wrong: everything that can be told without looking at other files, all at once.
@@ -54,7 +58,7 @@ func Parse(path string, text []byte, lookup LookupFunc) (*File, error) {
 	if len(problems) > 0 {
 		return nil, problems.sorted()
 	}
-	f := &File{Path: path, doc: doc}
+	f := &File{Path: path, doc: doc, lookup: lookup}
 	if err := doc.decode(&f.Config); err != nil {
 		return nil, err
 	}

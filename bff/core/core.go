@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strconv"
 
@@ -64,6 +65,9 @@ type Options struct {
 	Metrics prometheus.Registerer
 	// Tracer traces calls; nil traces none.
 	Tracer trace.TracerProvider
+	// Previous is the core that this one will replace, not closed yet; nil if there is none. What clients have used of
+	// limits that stay as they are goes on to count, and answers are still known if upstreams and cache settings stay.
+	Previous *Core
 }
 
 // Core is what every door calls. It is safe for concurrent use. Close it when done.
@@ -73,6 +77,7 @@ type Core struct {
 	auth    *auth.Authenticator
 	methods map[*upstream.Method]*method
 	cache   *cache.Cache
+	answers answers
 	limits  []limited
 	metrics *metrics
 	tracer  trace.Tracer
@@ -99,6 +104,7 @@ type method struct {
 // limited is one configured limit.
 type limited struct {
 	*limit.Limiter
+	config   limit.Config
 	per      limit.Per
 	admitted *lazy[prometheus.Counter]
 }
@@ -124,21 +130,41 @@ func New(o Options) (*Core, error) {
 	c.tracer = o.Tracer.Tracer("github.com/portico-bff/portico/bff/core")
 	_, untraced := c.tracer.(noop.Tracer)
 	c.traced = !untraced
-	err := errors.Join(c.compileMethods(o), c.compileLimits(o.Limits))
+	err := errors.Join(c.compileMethods(o), c.compileLimits(o.Limits, o.Previous))
 	if err != nil {
 		return nil, err
 	}
 	if c.metrics, err = newMetrics(o.Metrics); err != nil {
 		return nil, err
 	}
-	size := o.CacheBytes
-	if size == 0 {
-		size = defaultCacheBytes
+	c.answers = answersOf(&o)
+	if o.Previous != nil && reflect.DeepEqual(o.Previous.answers, c.answers) {
+		c.cache = o.Previous.cache.Share()
+		return c, nil
 	}
-	if c.cache, err = cache.New(size); err != nil {
+	if c.cache, err = cache.New(c.answers.size); err != nil {
 		return nil, mistake.In(err, "cache")
 	}
 	return c, nil
+}
+
+// answers are the settings that decide what an answer in the cache is and how long it holds. Who may see it is none of
+// them: the rule comes before every look.
+type answers struct {
+	size      int64
+	upstreams map[string]upstream.Config
+	cached    map[string]*cache.Config // by pattern, for all patterns: each may take methods away from another
+}
+
+func answersOf(o *Options) answers {
+	a := answers{size: o.CacheBytes, upstreams: o.Upstreams, cached: make(map[string]*cache.Config, len(o.Methods))}
+	if a.size == 0 {
+		a.size = defaultCacheBytes
+	}
+	for pattern, m := range o.Methods {
+		a.cached[pattern] = m.Cache
+	}
+	return a
 }
 
 // Close waits for shared calls under way and ends the cache. It does not close what [New] was given.
@@ -195,15 +221,25 @@ func (c *Core) compileMethods(o Options) error {
 	return errors.Join(all...)
 }
 
-func (c *Core) compileLimits(configs []limit.Config) error {
+// compileLimits makes the limits. Of those that the previous core has too, it takes over what is counted.
+func (c *Core) compileLimits(configs []limit.Config, previous *Core) error {
 	var all []error
+	var there []limited
+	if previous != nil {
+		there = slices.Clone(previous.limits)
+	}
 	for i, cfg := range configs {
+		if at := slices.IndexFunc(there, func(l limited) bool { return l.config == cfg }); at >= 0 {
+			c.limits = append(c.limits, there[at])
+			there = slices.Delete(there, at, at+1)
+			continue
+		}
 		l, err := limit.New(cfg)
 		if err != nil {
 			all = append(all, mistake.In(err, "limits", strconv.Itoa(i)))
 			continue
 		}
-		c.limits = append(c.limits, limited{Limiter: l, per: cfg.Per, admitted: &lazy[prometheus.Counter]{}})
+		c.limits = append(c.limits, limited{Limiter: l, config: cfg, per: cfg.Per, admitted: &lazy[prometheus.Counter]{}})
 	}
 	return errors.Join(all...)
 }

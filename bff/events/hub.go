@@ -32,9 +32,15 @@ type Options struct {
 
 // Hub keeps event logs in memory. It is safe for concurrent use. Close it when done.
 type Hub struct {
-	caller  Caller
+	*shared
+
 	methods map[*upstream.Method]*method
-	pumps   sync.WaitGroup
+}
+
+// shared is what hubs have in common that keep the same logs.
+type shared struct {
+	caller Caller
+	pumps  sync.WaitGroup
 
 	// mu guards closed, and the logs and idle lists of all methods.
 	mu     sync.Mutex
@@ -57,7 +63,7 @@ type method struct {
 // New makes a hub for those of methods that configs names as "package.Service/Method". The error holds a
 // [mistake.Mistake] for everything that is wrong, with the method's name as its path.
 func New(configs map[string]Config, methods []*upstream.Method, o Options) (*Hub, error) {
-	h := &Hub{caller: o.Caller, methods: map[*upstream.Method]*method{}}
+	h := &Hub{shared: &shared{caller: o.Caller}, methods: map[*upstream.Method]*method{}}
 	known := make(map[string]*upstream.Method, len(methods))
 	for _, m := range methods {
 		known[m.Name] = m
@@ -90,6 +96,22 @@ func New(configs map[string]Config, methods []*upstream.Method, o Options) (*Hub
 		return nil, err
 	}
 	return h, nil
+}
+
+// Share returns a hub that keeps the same logs for methods of the same names, which other descriptors may have brought. The
+// Caller of h makes its calls, with the methods of h. Closing either closes both.
+func (h *Hub) Share(methods []*upstream.Method) *Hub {
+	byName := make(map[string]*method, len(h.methods))
+	for m, kept := range h.methods {
+		byName[m.Name] = kept
+	}
+	other := &Hub{shared: h.shared, methods: map[*upstream.Method]*method{}}
+	for _, m := range methods {
+		if kept := byName[m.Name]; kept != nil {
+			other.methods[m] = kept
+		}
+	}
+	return other
 }
 
 // Resumes reports whether streams of m can be resumed.

@@ -10,7 +10,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/genproto/googleapis/api/annotations"
@@ -41,12 +43,18 @@ type Options struct {
 	Events events.Caller
 	// Metrics takes the metrics of these streams; nil registers them nowhere.
 	Metrics prometheus.Registerer
+	// Previous is the door that this one may replace; nil if there is none. If [Config.Streams] are the same, the two have
+	// the same event logs, whose calls Events of the first of them goes on to make. See [Door.TakeOver].
+	Previous *Door
 }
 
 // Door is the REST door. It is an [http.Handler], safe for concurrent use. Close it when the server goes down.
 type Door struct {
-	router *translate.Router
-	events *events.Hub // nil if no stream can be resumed
+	router  *translate.Router
+	events  *events.Hub // nil if no stream can be resumed
+	streams map[string]events.Config
+	shares  atomic.Pointer[Door] // whose event logs these are; nil if they are its own
+	lent    atomic.Bool          // the event logs are a later door's
 }
 
 var _ http.Handler = (*Door)(nil)
@@ -78,7 +86,7 @@ func New(cfg Config, o Options) (*Door, error) {
 		endpoints[i] = o.Operations[i].endpoint(o.MaxBody)
 		errs = append(errs, o.Operations[i].check())
 	}
-	door := &Door{}
+	door := &Door{streams: cfg.Streams}
 	routing := translate.Options{
 		Caller: o.Caller, Resolver: o.Descriptors.Types(), Rules: o.Rules, Endpoints: endpoints,
 		MaxBody: o.MaxBody, Origins: o.Origins, Streams: cfg.StreamLimits, Gate: o.Gate,
@@ -87,6 +95,10 @@ func New(cfg Config, o Options) (*Door, error) {
 		var err error
 		door.events, err = events.New(cfg.Streams, methods, events.Options{Caller: o.Events, Metrics: o.Metrics})
 		errs = append(errs, mistake.In(err, "streams"))
+		if err == nil && o.Previous != nil && reflect.DeepEqual(o.Previous.streams, cfg.Streams) {
+			door.events = o.Previous.events.Share(methods)
+			door.shares.Store(o.Previous)
+		}
 		routing.Events = door.events
 	}
 	var err error
@@ -105,11 +117,19 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) { d.router.Serv
 // without.
 func (d *Door) TakesToken(r *http.Request) bool { return d.router.TakesToken(r) }
 
+// TakeOver makes the event logs that d shares with previous d's own: closing previous does not end them any more. It must be
+// called when d takes the place of previous; until then, and forever if it never does, they are previous's.
+func (d *Door) TakeOver(previous *Door) {
+	if d.shares.CompareAndSwap(previous, nil) {
+		previous.lent.Store(true)
+	}
+}
+
 // Close ends all streams and WebSockets, telling their clients to come back, and waits for them until ctx ends. From
 // then on streams are refused; other requests are still answered.
 func (d *Door) Close(ctx context.Context) error {
 	err := d.router.Close(ctx)
-	if d.events != nil {
+	if d.events != nil && !d.lent.Load() && d.shares.Load() == nil {
 		err = errors.Join(err, d.events.Close(ctx))
 	}
 	return err

@@ -5,6 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,13 +27,21 @@ func serveCommand(s streams) *cobra.Command {
 		Use:   "serve",
 		Short: "Serve a configuration until interrupted",
 		Long: fmt.Sprintf(`Serves the doors that a configuration file describes, until SIGINT or SIGTERM. Then it refuses what is new,
-ends streams and waits for requests under way as long as "drain" says. Logs are JSON lines on standard error, in batches:
+ends streams and waits for requests under way as long as "drain" says.
+
+SIGHUP reloads the configuration file and everything it names, and asks servers that describe themselves again, without
+disturbing anybody: whole, or, if anything is wrong, not at all. The log says which. POST /reload on the admin port does
+the same for who has "admin.token", and answers with every mistake. The sections listen, mesh, iot and telemetry need a
+restart.
+
+Logs are JSON lines on standard error, in batches:
 a line waits for at most 100 ms, and warnings and errors do not wait.
 
 The garbage collector takes GOGC and GOMEMLIMIT from the environment. Without them it is set to %d, and to %d %% of the
 container's memory limit.`, gcPercent, limitPercent),
 		Example: `  bff serve -c portico.yaml
-  PORTICO_HTTP=0.0.0.0:8080 bff serve -c portico.yaml --log warn`,
+  PORTICO_HTTP=0.0.0.0:8080 bff serve -c portico.yaml --log warn
+  kill -HUP $(pidof bff)         # reload`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var threshold slog.Level
@@ -48,6 +60,9 @@ container's memory limit.`, gcPercent, limitPercent),
 }
 
 func serve(ctx context.Context, path string, s streams, logger *slog.Logger) error {
+	hangups := make(chan os.Signal, 1) // one that waits stands for all
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	file, err := config.Load(path, s.lookupEnv)
 	if err != nil {
 		return err
@@ -64,7 +79,21 @@ func serve(ctx context.Context, path string, s streams, logger *slog.Logger) err
 		doors = append(doors, "mqtt", at.MQTT.String())
 	}
 	logger.InfoContext(ctx, "listening", doors...)
+	var reloading sync.WaitGroup
+	stop := make(chan struct{})
+	reloading.Go(func() {
+		for {
+			select {
+			case <-hangups:
+				_, _ = server.Reload(ctx) // which logs how it went
+			case <-stop:
+				return
+			}
+		}
+	})
 	err = server.Run(ctx)
+	close(stop)
+	reloading.Wait()
 	logger.InfoContext(context.WithoutCancel(ctx), "stopped")
 	return err
 }
