@@ -53,7 +53,7 @@ var (
 func (s *Server) Reload(ctx context.Context) (warnings []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, reloadTimeout)
 	defer cancel()
-	defer context.AfterFunc(s.life, cancel)()
+	defer context.AfterFunc(s.life, cancel)() //nolint:contextcheck // whichever ends first
 	select {
 	case s.reloading <- struct{}{}:
 		defer func() { <-s.reloading }()
@@ -71,7 +71,7 @@ func (s *Server) Reload(ctx context.Context) (warnings []string, err error) {
 	}
 	s.logger.InfoContext(ctx, "the configuration was reloaded")
 	for _, w := range warnings {
-		s.logger.WarnContext(ctx, w)
+		s.logger.WarnContext(ctx, "the configuration needs a restart", "warning", w)
 	}
 	return warnings, nil
 }
@@ -109,7 +109,7 @@ func (s *Server) reload(ctx context.Context) ([]string, error) {
 	if next.parts.mobile != nil && old.parts.mobile != nil {
 		next.parts.mobile.TakeOver(old.parts.mobile)
 	}
-	s.retire(old)
+	s.retire(old) //nolint:contextcheck // it outlives the reload
 	return iotWarnings(cfg.IoT, s.iotDescriptors, next.parts.descriptors), nil
 }
 

@@ -164,8 +164,13 @@ func (r *running) path(name string) string { return filepath.Join(r.dir, name) }
 
 func (r *running) file(name, text string) {
 	r.tb.Helper()
-	if err := os.WriteFile(r.path(name), []byte(text), 0o600); err != nil {
-		r.tb.Fatal(err)
+	write(r.tb, r.path(name), text)
+}
+
+func write(tb testing.TB, path, text string) {
+	tb.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		tb.Fatal(err)
 	}
 }
 

@@ -42,7 +42,7 @@ func garden(t *testing.T, address, proto string) (*grpc.Server, net.Listener) {
 	for i := range methods.Len() {
 		service.Methods = append(service.Methods, grpc.MethodDesc{
 			MethodName: string(methods.Get(i).Name()),
-			Handler: func(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) { //nolint:revive // gRPC's order
+			Handler: func(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 				return &emptypb.Empty{}, decode(&emptypb.Empty{})
 			},
 		})

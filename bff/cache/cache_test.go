@@ -230,3 +230,32 @@ func BenchmarkLookup(b *testing.B) {
 		c.Lookup(key("a"))
 	}
 }
+
+// TestSharedAnswers wants caches to share what is kept until the last of them is closed, and no call.
+func TestSharedAnswers(t *testing.T) {
+	t.Parallel()
+	first, err := New(1 << 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.Store(key("k"), upstream.Reply{Message: []byte("kept")}, time.Hour)
+	second := first.Share()
+	_, _, err = first.Do(t.Context(), key("k"), func(ctx context.Context) (upstream.Reply, error) {
+		_, shared, err := second.Do(ctx, key("k"), func(context.Context) (upstream.Reply, error) { return upstream.Reply{}, nil })
+		if shared {
+			t.Error("a call is shared")
+		}
+		return upstream.Reply{}, err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	first.Close()
+	if e, ok := second.Lookup(key("k")); !ok || string(e.Reply.Message) != "kept" {
+		t.Error("the answer went with the first cache")
+	}
+	second.Close()
+	if _, ok := second.Lookup(key("k")); ok {
+		t.Error("the answer outlives the last cache")
+	}
+}

@@ -14,6 +14,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/portico-bff/portico/bff/cache"
+	"github.com/portico-bff/portico/bff/config/unit"
+	"github.com/portico-bff/portico/bff/limit"
 	"github.com/portico-bff/portico/upstream"
 )
 
@@ -232,5 +234,53 @@ func TestPanicOfACallerIsInternal(t *testing.T) {
 	}
 	if errors.Unwrap(err) == nil || !strings.Contains(errors.Unwrap(err).Error(), "index out of range") {
 		t.Errorf("cause %v", errors.Unwrap(err))
+	}
+}
+
+// TestNextCoreKnowsAnswers wants the core that replaces another one to know its answers and counts where their settings
+// stay, and only there.
+func TestNextCoreKnowsAnswers(t *testing.T) {
+	t.Parallel()
+	strict := limit.Config{Per: limit.PerPrincipal, Rate: unit.Rate{Events: 1, Per: time.Hour}, Burst: 1}
+	first := newShop(t, func(o *Options) { o.Limits = []limit.Config{strict} })
+	ctx, req := as(t.Context(), "usr-0001"), userRequest(t, "usr-0001")
+	if _, err := first.get(ctx, t, getUser, req); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := first.Admit(ctx, Operation{}, 1); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		change         func(*Options)
+		known, counted bool
+	}{
+		"the same": {func(*Options) {}, true, true},
+		"another rule": {func(o *Options) {
+			o.Methods["shop.users.v1.UserService/*"] = MethodConfig{Allow: "true", Cache: &cache.Config{MaxAge: 30 * time.Second}}
+		}, true, true},
+		"another age": {func(o *Options) {
+			o.Methods["shop.users.v1.UserService/*"] = MethodConfig{Allow: "true", Cache: &cache.Config{MaxAge: time.Minute}}
+		}, false, true},
+		"another target": {func(o *Options) {
+			u := o.Upstreams["users"]
+			u.Target = "elsewhere"
+			o.Upstreams["users"] = u
+		}, false, true},
+		"another limit": {func(o *Options) { o.Limits[0].Burst = 2 }, true, false},
+		"a limit twice": {func(o *Options) { o.Limits = append(o.Limits, strict) }, true, true},
+	} {
+		next := newShop(t, func(o *Options) {
+			o.Previous, o.Limits = first.Core, []limit.Config{strict}
+			test.change(o)
+		})
+		if _, err := next.get(ctx, t, getUser, req); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got := len(next.next.seen()) == 0; got != test.known {
+			t.Errorf("%s: answers known: %v", name, got)
+		}
+		if _, err := next.Admit(ctx, Operation{}, 1); (err != nil) != test.counted {
+			t.Errorf("%s: counts kept: %v", name, err)
+		}
 	}
 }

@@ -48,7 +48,7 @@ mobile: {services: [` + services + `]}
 	write("")
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	program := exec.CommandContext(ctx, os.Args[0], "serve", "-c", file) //nolint:gosec // this test itself
+	program := exec.CommandContext(ctx, os.Args[0], "serve", "-c", file)
 	program.Env = append(os.Environ(), "BFF_TEST_AS_PROGRAM=1")
 	out, err := program.StderrPipe()
 	if err != nil {
