@@ -2,6 +2,7 @@ package bff_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -209,5 +210,30 @@ func TestCheckTheDemo(t *testing.T) {
 	}
 	if problems := check(t, string(good)); problems != nil {
 		t.Errorf("the demo's configuration has mistakes:\n%v", problems)
+	}
+}
+
+// Of equal routes both places are told, also of a rule and of a stored operation, which stand in files of their own.
+func TestCheckPlacesEqualRoutes(t *testing.T) {
+	t.Parallel()
+	good, err := os.ReadFile(demoConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored := filepath.Join(t.TempDir(), "twin.graphql")
+	if err := os.WriteFile(stored, []byte("# Who is asking.\nquery Twin @rest(method: GET, path: \"/v1/twin\") {\n  me { id }\n}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Replace(string(good), "operations: [../../schema/shop/operations/*.graphql]", "operations: ["+stored+"]", 1)
+	text += "\nhttp:\n  rules:\n    - selector: shop.catalog.v1.CatalogService.ListProducts\n      get: /v1/twin\n"
+	problems := check(t, text)
+	if len(problems) != 1 {
+		t.Fatalf("%d problems, want 1:\n%v", len(problems), problems)
+	}
+	line, col := place(text, "selector: shop.catalog.v1.CatalogService.ListProducts")
+	want := fmt.Sprintf("shop.catalog.v1.CatalogService/ListProducts (GET /v1/twin, by http.rules of the configuration at %s:%d:%d) and operation Twin (GET /v1/twin, declared at %s:2:1) match the same requests",
+		demoConfig, line, col, stored)
+	if got := problems[0].Text; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }

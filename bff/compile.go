@@ -10,7 +10,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
-	"google.golang.org/genproto/googleapis/api/annotations"
 	"google.golang.org/grpc"
 
 	"github.com/portico-bff/portico/bff/auth"
@@ -19,6 +18,7 @@ import (
 	"github.com/portico-bff/portico/bff/core"
 	"github.com/portico-bff/portico/bff/events"
 	"github.com/portico-bff/portico/bff/mobile"
+	"github.com/portico-bff/portico/bff/translate"
 	"github.com/portico-bff/portico/bff/web"
 	"github.com/portico-bff/portico/schema"
 	"github.com/portico-bff/portico/upstream"
@@ -134,7 +134,7 @@ func (c *compiled) compileWeb(cfg *web.Config, env environment) error {
 	return err
 }
 
-func (c *compiled) compileMobile(cfg *config.Config, rules map[string]*annotations.HttpRule, env environment) error {
+func (c *compiled) compileMobile(cfg *config.Config, rules map[string]translate.Configured, env environment) error {
 	stored, err := c.stored(cfg)
 	if err != nil {
 		return err

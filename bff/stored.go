@@ -2,6 +2,7 @@ package bff
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/vektah/gqlparser/v2/ast"
 	"google.golang.org/grpc/codes"
@@ -19,7 +20,8 @@ func restOperations(stored []*schema.Stored, s *schema.Schema, caller upstream.C
 		if one.REST == nil {
 			continue
 		}
-		op := mobile.Operation{Name: one.Name, Method: one.REST.Method, Path: one.REST.Path}
+		at := fmt.Sprintf("%s:%d:%d", one.Position.Src.Name, one.Position.Line, one.Position.Column)
+		op := mobile.Operation{Name: one.Name, At: at, Method: one.REST.Method, Path: one.REST.Path}
 		for _, v := range one.Operation.Definition().VariableDefinitions {
 			op.Variables = append(op.Variables, variable(v, s.AST()))
 		}

@@ -70,6 +70,13 @@ func (d *document) locate(err error) Problems {
 	return out.sorted()
 }
 
+// where says where a path of keys stands, as file:line:col.
+func (d *document) where(path ...string) string {
+	tok, _ := d.find(path, false)
+	p := d.at(tok, "")
+	return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Col)
+}
+
 // find walks down a path as far as the document goes and returns the token there and how many keys it followed.
 func (d *document) find(path []string, wantKey bool) (*token.Token, int) {
 	node, tok := d.root, d.root.GetToken()

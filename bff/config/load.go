@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 )
 
 // maxFile bounds the configuration file.
@@ -64,6 +65,9 @@ func Parse(path string, text []byte, lookup LookupFunc) (*File, error) {
 	}
 	if problems := doc.locate(f.Config.validate()); len(problems) > 0 {
 		return nil, problems
+	}
+	for i := range f.Config.HTTP.Rules {
+		f.Config.HTTP.Rules[i].At = doc.where("http", "rules", strconv.Itoa(i))
 	}
 	f.Config.choose()
 	f.Config.defaults()

@@ -15,7 +15,6 @@ import (
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"google.golang.org/genproto/googleapis/api/annotations"
 
 	"github.com/portico-bff/portico/bff/config/mistake"
 	"github.com/portico-bff/portico/bff/events"
@@ -32,7 +31,7 @@ type Options struct {
 	// Operations are the stored operations with a route.
 	Operations []Operation
 	// Rules give methods other rules than their annotations, by the method's name as "package.Service/Method".
-	Rules map[string]*annotations.HttpRule
+	Rules map[string]translate.Configured
 	// MaxBody bounds a request's body and a WebSocket's messages; 1 MiB if zero.
 	MaxBody int64
 	// Origins are the origins beside the server's own whose pages may open WebSockets.

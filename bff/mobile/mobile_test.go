@@ -115,7 +115,7 @@ func TestMistakes(t *testing.T) {
 			Descriptors: shop(t),
 			Operations: []mobile.Operation{
 				{Name: "home", Method: "GET", Path: "/v1/{x"},
-				{Name: "products", Method: "GET", Path: "/v1/products"},
+				{Name: "products", At: "q.graphql:2:1", Method: "GET", Path: "/v1/products"},
 				{Name: "vars", Method: "GET", Path: "/v1/vars/{nope}", Variables: []mobile.Variable{{Name: "node"}}},
 			},
 		})
@@ -129,7 +129,7 @@ func TestMistakes(t *testing.T) {
 		`stream_limits.ping: ping is negative, expected a positive value, or none for the default`,
 		`operation vars: the path /v1/vars/{nope} has a variable that the operation does not declare: "nope", did you mean "node"?`,
 		`operation home: path template "/v1/{x": column 6: a variable is not closed`,
-		`shop.catalog.v1.CatalogService/ListProducts (GET /v1/products, declared at shop/catalog/v1/catalog.proto:21) and operation products (GET /v1/products) match the same requests`,
+		`shop.catalog.v1.CatalogService/ListProducts (GET /v1/products, declared at shop/catalog/v1/catalog.proto:21:3) and operation products (GET /v1/products, declared at q.graphql:2:1) match the same requests`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("mistakes (-want +got):\n%s", diff)

@@ -34,6 +34,8 @@ import (
 type Operation struct {
 	// Name is the operation's name.
 	Name string
+	// At is where it is written, as file:line:col; empty if that is not known.
+	At string
 	// Method and Path are the HTTP method and the path template.
 	Method, Path string
 	// Variables are the variables that the operation declares.
@@ -86,7 +88,7 @@ type FieldError struct {
 // endpoint makes the route of the operation.
 func (o *Operation) endpoint(maxBody int64) translate.Endpoint {
 	return translate.Endpoint{
-		Name: "operation " + o.Name, Method: o.Method, Path: o.Path,
+		Name: "operation " + o.Name, At: o.At, Method: o.Method, Path: o.Path,
 		Serve: func(w http.ResponseWriter, r *http.Request, vars []translate.Var) { o.serve(w, r, vars, maxBody) },
 	}
 }

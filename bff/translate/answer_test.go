@@ -286,13 +286,13 @@ func TestEqualRoutes(t *testing.T) {
 	t.Parallel()
 	d := library(t)
 	rules, err := translate.Config{Rules: []translate.Rule{
-		{Selector: libraryService + ".Hidden", Binding: translate.Binding{Get: "/v1/books/{name}"}},
+		{Selector: libraryService + ".Hidden", At: "bff.yaml:12:7", Binding: translate.Binding{Get: "/v1/books/{name}"}},
 	}}.Compile(d)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, err = translate.New(d.Methods(libraryService), translate.Options{Caller: echo(), Rules: rules})
-	want := "test.library.v1.Library/GetBook (GET /v1/books/{name}) and test.library.v1.Library/Hidden (GET /v1/books/{name}, by http.rules of the configuration) match the same requests"
+	want := "test.library.v1.Library/GetBook (GET /v1/books/{name}) and test.library.v1.Library/Hidden (GET /v1/books/{name}, by http.rules of the configuration at bff.yaml:12:7) match the same requests"
 	if err == nil || err.Error() != want {
 		t.Errorf("error %v", err)
 	}
@@ -329,7 +329,7 @@ service B {
 		t.Fatal(err)
 	}
 	_, err = translate.New(append(d.Methods("zoo.A"), d.Methods("zoo.B")...), translate.Options{Caller: echo()})
-	const want = "zoo.A/Get (GET /v1/{id=animals/*}, declared at a.proto:5) and zoo.B/Other (GET /v1/animals/{id}, declared at b/b.proto:8) match the same requests"
+	const want = "zoo.A/Get (GET /v1/{id=animals/*}, declared at a.proto:5:3) and zoo.B/Other (GET /v1/animals/{id}, declared at b/b.proto:8:3) match the same requests"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v\nwant %s", err, want)
 	}

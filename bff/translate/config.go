@@ -25,6 +25,8 @@ type Rule struct {
 	// Selector is the method, written package.Service.Method.
 	Selector string `yaml:"selector" json:"selector" jsonschema:"minLength=1" jsonschema_description:"The method, written package.Service.Method."`
 	Binding  `yaml:",inline"`
+	// At is where it stands, as file:line:col; empty if that is not known. No file says it: who reads the file does.
+	At string `yaml:"-" json:"-"`
 	// AdditionalBindings are more routes to the method.
 	AdditionalBindings []Binding `yaml:"additional_bindings" json:"additional_bindings,omitempty" jsonschema_description:"More routes to the method."`
 }
@@ -53,10 +55,18 @@ type Custom struct {
 	Path string `yaml:"path" json:"path" jsonschema:"minLength=1" jsonschema_description:"The path template."`
 }
 
+// Configured is a method's rule of the configuration.
+type Configured struct {
+	// Rule is what it says.
+	Rule *annotations.HttpRule
+	// At is where it stands, as file:line:col; empty if that is not known.
+	At string
+}
+
 // Compile returns the rules by method, as [Options] want them. The error joins a [mistake.Mistake] for everything that is
 // wrong, at paths like ["rules", "0", "selector"].
-func (c Config) Compile(d *upstream.Descriptors) (map[string]*annotations.HttpRule, error) {
-	rules := map[string]*annotations.HttpRule{}
+func (c Config) Compile(d *upstream.Descriptors) (map[string]Configured, error) {
+	rules := map[string]Configured{}
 	var errs []error
 	for i := range c.Rules {
 		r := &c.Rules[i]
@@ -65,7 +75,7 @@ func (c Config) Compile(d *upstream.Descriptors) (map[string]*annotations.HttpRu
 			errs = append(errs, mistake.In(err, "rules", strconv.Itoa(i)))
 			continue
 		}
-		rules[methodName(r.Selector)] = rule
+		rules[methodName(r.Selector)] = Configured{Rule: rule, At: r.At}
 	}
 	return rules, errors.Join(errs...)
 }

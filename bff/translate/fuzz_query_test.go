@@ -42,7 +42,7 @@ func FuzzQuery(f *testing.F) {
 	var called bool
 	rt, err := translate.New([]*upstream.Method{m}, translate.Options{
 		Resolver: d.Types(),
-		Rules:    map[string]*annotations.HttpRule{m.Name: {Pattern: &annotations.HttpRule_Get{Get: "/q"}}},
+		Rules:    map[string]translate.Configured{m.Name: {Rule: &annotations.HttpRule{Pattern: &annotations.HttpRule_Get{Get: "/q"}}}},
 		Caller: stub{invoke: func(_ context.Context, _ *upstream.Method, req []byte) (upstream.Reply, error) {
 			seen, called = req, true
 			return upstream.Reply{}, nil

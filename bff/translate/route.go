@@ -32,8 +32,8 @@ type route struct {
 	answers   *answers
 	// socketOnly tells that nothing but WebSockets is served here.
 	socketOnly bool
-	// configured tells that the rule is one of the configuration, rather than an annotation.
-	configured bool
+	// place says where the rule is, if it is none of the method's own annotation.
+	place string
 	// uploads takes the parts of an upload as the messages of a client-streaming method; nil if they are none.
 	uploads *route
 }
@@ -206,11 +206,28 @@ func (rt *route) boundPaths(body string) []bound {
 
 // String names the route and its method, for messages about the configuration.
 func (rt *route) String() string {
-	at := position(rt.method)
-	if rt.configured {
-		at = ", by http.rules of the configuration"
+	at := rt.place
+	if at == "" {
+		at = position(rt.method)
 	}
 	return fmt.Sprintf("%s (%s %s%s)", rt.method.Name, rt.httpMethod, rt.name, at)
+}
+
+// place says that the rule is one of the configuration, and where it stands, if that is known.
+func (c Configured) place() string {
+	const source = ", by http.rules of the configuration"
+	if c.At == "" {
+		return source
+	}
+	return source + " at " + c.At
+}
+
+// declaredAt says where something is declared, if that is known.
+func declaredAt(at string) string {
+	if at == "" {
+		return ""
+	}
+	return ", declared at " + at
 }
 
 // position says where a method is declared, if its descriptor knows the line.
@@ -220,7 +237,7 @@ func position(m *upstream.Method) string {
 	if at.Path == nil {
 		return ""
 	}
-	return fmt.Sprintf(", declared at %s:%d", file.Path(), at.StartLine+1)
+	return declaredAt(fmt.Sprintf("%s:%d:%d", file.Path(), at.StartLine+1, at.StartColumn+1))
 }
 
 // safe reports whether an answer may be kept by the client: the request only read.

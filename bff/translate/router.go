@@ -28,7 +28,7 @@ type Options struct {
 	Resolver wire.Resolver
 	// Rules give methods other rules than their annotations, by the method's name as "package.Service/Method". An
 	// entry for a method that is not among the router's is ignored.
-	Rules map[string]*annotations.HttpRule
+	Rules map[string]Configured
 	// Endpoints are routes that something other than a method answers.
 	Endpoints []Endpoint
 	// MaxBody bounds a request's body, and a message on a WebSocket; 1 MiB if zero.
@@ -48,6 +48,8 @@ type Options struct {
 type Endpoint struct {
 	// Name is what messages and logs call it.
 	Name string
+	// At is where it is written, as file:line:col; empty if that is not known.
+	At string
 	// Method and Path are the HTTP method and the path template.
 	Method, Path string
 	// Serve answers a request. vars holds the values of the template's variables. The request's context has the deadline
@@ -87,7 +89,7 @@ func (t target) String() string {
 	if t.route != nil {
 		return t.route.String()
 	}
-	return fmt.Sprintf("%s (%s %s)", t.endpoint.Name, t.endpoint.Method, t.endpoint.Path)
+	return fmt.Sprintf("%s (%s %s%s)", t.endpoint.Name, t.endpoint.Method, t.endpoint.Path, declaredAt(t.endpoint.At))
 }
 
 var _ http.Handler = (*Router)(nil)
@@ -108,9 +110,10 @@ func New(methods []*upstream.Method, o Options) (*Router, error) {
 	}
 	var errs []error
 	for _, m := range methods {
-		rule := o.Rules[m.Name]
-		configured := rule != nil
-		if rule == nil {
+		rule, place := o.Rules[m.Name].Rule, ""
+		if rule != nil {
+			place = o.Rules[m.Name].place()
+		} else {
 			var err error
 			if rule, err = annotated(m); err != nil {
 				errs = append(errs, mistake.At(err.Error()))
@@ -118,7 +121,7 @@ func New(methods []*upstream.Method, o Options) (*Router, error) {
 			}
 		}
 		if rule != nil {
-			errs = append(errs, rt.addMethod(m, rule, configured, s)...)
+			errs = append(errs, rt.addMethod(m, rule, place, s)...)
 		}
 	}
 	for i := range o.Endpoints {
@@ -153,8 +156,8 @@ func (rt *Router) addSocket(m *upstream.Method, s settings) error {
 	return nil
 }
 
-// addMethod adds the routes of one method, whose rule is an annotation or configured.
-func (rt *Router) addMethod(m *upstream.Method, rule *annotations.HttpRule, configured bool, s settings) (errs []error) {
+// addMethod adds the routes of one method. place is where the rule is, if it is none of the method's own annotation.
+func (rt *Router) addMethod(m *upstream.Method, rule *annotations.HttpRule, place string, s settings) (errs []error) {
 	all, err := bindings(rule)
 	if err != nil {
 		return []error{mistake.At(fmt.Sprintf("%s: %v", m.Name, err))}
@@ -167,7 +170,7 @@ func (rt *Router) addMethod(m *upstream.Method, rule *annotations.HttpRule, conf
 			}
 			continue
 		}
-		made.configured = configured
+		made.place = place
 		errs = append(errs, rt.add(b.httpMethod, made.template, target{route: made})...)
 	}
 	return errs

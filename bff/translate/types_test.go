@@ -58,7 +58,7 @@ func TestEveryTypeInPathAndQuery(t *testing.T) {
 			},
 		}
 		rt, err := translate.New([]*upstream.Method{echo}, translate.Options{
-			Caller: caller, Resolver: d.Types(), Rules: map[string]*annotations.HttpRule{echo.Name: rule},
+			Caller: caller, Resolver: d.Types(), Rules: map[string]translate.Configured{echo.Name: {Rule: rule}},
 		})
 		if err != nil {
 			t.Errorf("%s: %v", test.field, err)
