@@ -93,12 +93,12 @@ func (s *DescriptorSource) reflect(ctx context.Context, mesh Dialer, opts []grpc
 	return &descriptorpb.FileDescriptorSet{File: r.order}, services, nil
 }
 
-// refusal is why a handshake failed last. It is safe for concurrent use.
+// refusal is why a connection failed last. It is safe for concurrent use.
 type refusal struct{ err atomic.Pointer[error] }
 
 func (r *refusal) set(err error) { r.err.Store(&err) }
 
-// watch gives up as soon as no address is left to try and the last one's handshake failed for good. Otherwise gRPC
+// watch gives up as soon as no address is left to try and the last one failed for good. Otherwise gRPC
 // tries again until the time is over.
 func (r *refusal) watch(ctx context.Context, conn *grpc.ClientConn, giveUp context.CancelCauseFunc) {
 	for state := conn.GetState(); ; state = conn.GetState() {

@@ -345,7 +345,7 @@ func TestReflectUnreachable(t *testing.T) {
 		{"no TLS there", plain, upstream.TLSSystem, "tls: first record does not look like a TLS handshake"},
 		{"no reflection", plain, upstream.TLSNone, "expected a server with server reflection, version v1"},
 		{"no target", "dns:///", upstream.TLSNone, "0.reflect: "},
-		{"TLS there", secure, upstream.TLSNone, "error reading server preface"},
+		{"TLS there", secure, upstream.TLSNone, "the server speaks TLS, and the connection is in plain text"},
 		{"a certificate of nobody", secure, upstream.TLSSystem, "tls: failed to verify certificate: x509: "},
 		{"no mesh", plain, upstream.TLSMesh, "0.tls.mesh"},
 	} {

@@ -1,13 +1,11 @@
 package upstream
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"os"
 	"slices"
 
@@ -173,32 +171,4 @@ func (t TLS) credentials() (credentials.TransportCredentials, error) {
 	case TLSMesh, TLSUnset:
 	}
 	return nil, mistake.At("these connections are not plain TLS")
-}
-
-// watched are credentials that tell which handshakes fail, and why: gRPC itself goes on to try, and keeps only the text.
-type watched struct {
-	credentials.TransportCredentials
-	refused func(error)
-}
-
-// ClientHandshake tells of an error, too.
-func (w watched) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	conn, info, err := w.TransportCredentials.ClientHandshake(ctx, authority, raw)
-	if err != nil {
-		w.refused(err)
-	}
-	return conn, info, err
-}
-
-// Clone keeps watching.
-func (w watched) Clone() credentials.TransportCredentials {
-	return watched{w.TransportCredentials.Clone(), w.refused}
-}
-
-// hopeless reports whether a handshake fails for good: the server does not speak TLS, or its certificate is not
-// one to trust.
-func hopeless(err error) bool {
-	_, plain := errors.AsType[tls.RecordHeaderError](err)
-	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
-	return plain || untrusted
 }

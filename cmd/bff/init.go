@@ -125,13 +125,16 @@ func (f *initFlags) run(ctx context.Context) error {
 
 // advise says which flag may help against an error of --reflect.
 func (f *initFlags) advise(err error) error {
-	_, plain := errors.AsType[tls.RecordHeaderError](err)
+	_, record := errors.AsType[tls.RecordHeaderError](err)
+	plain := record || errors.Is(err, upstream.ErrSpeaksPlain)
 	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
 	switch {
 	case plain:
 		return fmt.Errorf("%w\nif the server speaks without TLS, add --plaintext", err)
 	case untrusted:
 		return fmt.Errorf("%w\nif the certificate is of an authority of your own, name its file with --ca", err)
+	case errors.Is(err, upstream.ErrSpeaksTLS):
+		return fmt.Errorf("%w\nleave out --plaintext", err)
 	case f.reflect != "" && f.plaintext && strings.Contains(err.Error(), "error reading server preface"):
 		return fmt.Errorf("%w\nif the server speaks TLS, leave out --plaintext", err)
 	}

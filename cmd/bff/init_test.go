@@ -274,7 +274,7 @@ func TestInitMistakes(t *testing.T) {
 		{[]string{"--set", shop, "--public", "shop.nope.v1.X/*"}, `no method fits "shop.nope.v1.X/*"`},
 		{[]string{"--reflect", f.target}, "if the server speaks without TLS, add --plaintext"},
 		{[]string{"--reflect", secure}, "if the certificate is of an authority of your own, name its file with --ca"},
-		{[]string{"--reflect", secure, "--plaintext", "--timeout", "300ms"}, "if the server speaks TLS, leave out --plaintext"},
+		{[]string{"--reflect", secure, "--plaintext"}, "the server speaks TLS, and the connection is in plain text\nleave out --plaintext"},
 		{[]string{"--reflect", "127.0.0.1:1", "--plaintext", "--timeout", "100ms"}, "connection refused"},
 	} {
 		dir := t.TempDir()
