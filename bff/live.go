@@ -2,8 +2,9 @@ package bff
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"sync"
+	"io"
 
 	"google.golang.org/grpc/codes"
 
@@ -62,19 +63,21 @@ func (l live) Invoke(ctx context.Context, m *upstream.Method, req []byte) (upstr
 	return r.parts.core.Invoke(ctx, m, req)
 }
 
-// Open is that of the current core. The stream keeps the configuration that it began with.
+// Open is that of the current core. The stream keeps the configuration that it began with, and ends with it.
 func (l live) Open(ctx context.Context, m *upstream.Method) (upstream.Stream, error) {
 	r := l.server.enter()
+	ctx, cancel := context.WithCancel(ctx)
 	stream, err := r.open(ctx, m)
 	if err != nil {
+		cancel()
 		r.leave()
 		return nil, err
 	}
-	left := sync.OnceFunc(r.leave)
-	stop := context.AfterFunc(ctx, left)
-	return &held{Stream: stream, leave: func() {
+	context.AfterFunc(ctx, r.leave)
+	stop := context.AfterFunc(r.over, cancel) //nolint:contextcheck // whichever ends first
+	return &held{Stream: stream, over: r.over, leave: func() {
 		stop()
-		left()
+		cancel()
 	}}, nil
 }
 
@@ -98,14 +101,19 @@ func (r *runtime) method(m *upstream.Method) (*upstream.Method, error) {
 type held struct {
 	upstream.Stream
 
+	over  context.Context //nolint:containedctx // the configuration's end
 	leave func()
 }
 
-// Recv is the stream's own.
+// Recv is the stream's own, until its configuration ends.
 func (s *held) Recv() ([]byte, error) {
 	msg, err := s.Stream.Recv()
-	if err != nil {
-		s.leave()
+	if err == nil {
+		return msg, nil
 	}
-	return msg, err
+	s.leave()
+	if !errors.Is(err, io.EOF) && s.over.Err() != nil {
+		return nil, fault.New(codes.Unavailable, "the server has a new configuration, please connect again", fault.WithCause(err))
+	}
+	return nil, err
 }

@@ -250,7 +250,19 @@ func TestReloadKeepsCounting(t *testing.T) {
 // TestReloadEndsStreams wants streams of an earlier configuration to end, with a reason, when they have lingered.
 func TestReloadEndsStreams(t *testing.T) {
 	t.Parallel()
-	r := run(t, (&shop{}).start(t), "drain: 2s", "drain: 2s\nlinger: 50ms")
+	for name, streams := range map[string]string{
+		"of clients": "", "of event logs": `, streams: {"shop.fleet.v1.FleetService/WatchReadings": {resume: 1m}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			endsStreams(t, streams)
+		})
+	}
+}
+
+func endsStreams(t *testing.T, streams string) {
+	t.Helper()
+	r := run(t, (&shop{}).start(t), "STREAMS", streams, "drain: 2s", "drain: 300ms\nlinger: 50ms")
 	events, socket := r.watch(), subscribe(t, r)
 	if line(events, "data:") == "" {
 		t.Fatal("no events")
@@ -269,6 +281,13 @@ func TestReloadEndsStreams(t *testing.T) {
 	}
 	if line(r.watch(), "data:") == "" {
 		t.Error("no events after the reload")
+	}
+	time.Sleep(500 * time.Millisecond) // the time to drain, and more
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
+	if strings.Contains(r.log.String(), "cut off") {
+		t.Errorf("something had to be cut off: %s", r.log)
 	}
 }
 

@@ -22,6 +22,10 @@ type runtime struct {
 	unused chan struct{} // closed when nobody is inside, and nobody can come
 	hurry  chan struct{} // closed when streams must not linger any more
 	ended  chan struct{} // closed when nothing of it is left
+
+	// over ends when streams that no client of the HTTP doors holds are to end.
+	over  context.Context //nolint:containedctx // it is the runtime's end
+	close context.CancelFunc
 }
 
 // shut is what the count of users is far below zero by once nobody can come.
@@ -32,6 +36,7 @@ func newRuntime(file *config.File, parts *compiled, handler http.Handler) *runti
 		file: file, parts: parts, handler: handler,
 		unused: make(chan struct{}), hurry: make(chan struct{}), ended: make(chan struct{}),
 	}
+	r.over, r.close = context.WithCancel(context.Background())
 	r.users.Store(1)
 	return r
 }
@@ -70,6 +75,7 @@ func (r *runtime) closeDoors(ctx context.Context) error {
 // call.
 func (r *runtime) end(drain time.Duration) error {
 	defer close(r.ended)
+	r.close()
 	ctx, cancel := context.WithTimeout(context.Background(), drain)
 	defer cancel()
 	err := r.closeDoors(ctx)
