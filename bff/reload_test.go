@@ -383,15 +383,15 @@ func TestReloadsLeakNothing(t *testing.T) { //nolint:paralleltest // it counts e
 			}
 		}
 	}
-	reload(20)
+	reload(10)
 	goroutines, heap := measure()
-	reload(200)
+	reload(100)
 	moreGoroutines, moreHeap := measure()
 	if moreGoroutines > goroutines+10 {
-		t.Errorf("%d goroutines, %d after 200 reloads", goroutines, moreGoroutines)
+		t.Errorf("%d goroutines, %d after 100 reloads", goroutines, moreGoroutines)
 	}
 	if moreHeap > heap+8<<20 { // a runtime of the shop's descriptors is about 1 MiB
-		t.Errorf("%d bytes, %d after 200 reloads", heap, moreHeap)
+		t.Errorf("%d bytes, %d after 100 reloads", heap, moreHeap)
 	}
 	t.Logf("goroutines %d -> %d, heap %d -> %d", goroutines, moreGoroutines, heap, moreHeap)
 }
