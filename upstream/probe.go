@@ -109,7 +109,7 @@ func probe(ctx context.Context, addr net.Addr, ask func(net.Conn) bool) bool {
 	if err != nil {
 		return false
 	}
-	defer conn.Close() //nolint:errcheck // there is nothing left to do with it
+	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	return ask(conn)
