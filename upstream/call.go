@@ -21,6 +21,8 @@ type Method struct {
 	ClientStreaming, ServerStreaming bool
 	// Idempotency is what the method's idempotency_level option declares.
 	Idempotency Idempotency
+
+	path string // of calls, as gRPC spells it: "/" and the name
 }
 
 // Service is the full name of the method's service, such as "shop.orders.v1.OrderService".

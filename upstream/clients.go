@@ -38,15 +38,16 @@ type Dialer interface {
 type Clients struct {
 	byName    map[string]*client
 	byService map[string]*client
-	paths     map[*Method]string // of calls, as gRPC spells them
-	memory    memory             // of replies
+	memory    memory // of replies
 }
 
 // client is the connection to one upstream.
 type client struct {
 	name    string
 	conn    *grpc.ClientConn
-	timeout time.Duration
+	timeout time.Duration // of unary calls
+	// keeps tells that conn keeps the timeout itself, once it is connected.
+	keeps bool
 	// metadata tells that somebody wants to see the metadata of answers.
 	metadata bool
 }
@@ -58,7 +59,7 @@ var _ Caller = (*Clients)(nil)
 //
 // The error holds a [mistake.Mistake] for everything that is wrong, at paths like ["orders", "target"].
 func NewClients(cfgs map[string]Config, d *Descriptors, mesh Dialer, opts ...grpc.DialOption) (*Clients, error) {
-	c := &Clients{byName: map[string]*client{}, byService: map[string]*client{}, paths: map[*Method]string{}}
+	c := &Clients{byName: map[string]*client{}, byService: map[string]*client{}}
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(cfgs)) {
 		if err := c.add(name, cfgs[name].withDefaults(), d, mesh, opts); err != nil {
@@ -83,6 +84,9 @@ func (c *Clients) add(name string, cfg Config, d *Descriptors, mesh Dialer, opts
 	}
 	if cfg.MaxMessage < 0 || cfg.MaxMessage > math.MaxInt32 {
 		errs = append(errs, &mistake.Mistake{Path: []string{"max_message"}, What: "the size is out of range", Expected: "at most 2GiB"})
+	}
+	if cl.keeps = cfg.TLS.Mode != TLSMesh; cl.keeps { // service configs are the mesh's, where there is one
+		opts = append(slices.Clip(opts), grpc.WithDefaultServiceConfig(unaryTimeout(cfg.Services, d, max(cfg.Timeout, 0))))
 	}
 	if cfg.Target != "" {
 		var err error
@@ -115,9 +119,6 @@ func (c *Clients) route(cl *client, services []string, d *Descriptors) error {
 			continue
 		}
 		c.byService[s] = cl
-		for _, m := range d.Methods(s) {
-			c.paths[m] = "/" + m.Name
-		}
 	}
 	return errors.Join(errs...)
 }
@@ -187,8 +188,9 @@ type call struct {
 	reply   rawReply
 }
 
-// Invoke calls a unary method with the outgoing metadata of ctx. If the upstream's headers.respond lists anything, the
-// reply carries all response metadata, whether the call went well or not; otherwise none. The reply may be released.
+// Invoke calls a unary method of the descriptors with the outgoing metadata of ctx. If the upstream's headers.respond lists
+// anything, the reply carries all response metadata, whether the call went well or not; otherwise none. The reply may be
+// released.
 func (c *Clients) Invoke(ctx context.Context, m *Method, req []byte) (Reply, error) {
 	cl, err := c.client(m)
 	if err != nil {
@@ -197,24 +199,20 @@ func (c *Clients) Invoke(ctx context.Context, m *Method, req []byte) (Reply, err
 	if !m.Unary() {
 		return Reply{}, status.Errorf(codes.Internal, "%s is a streaming method", m.Name)
 	}
-	ctx, cancel := context.WithTimeout(ctx, cl.timeout)
-	defer cancel()
+	if !cl.keeps || cl.conn.GetState() != connectivity.Ready {
+		// A name that has not been resolved yet is waited for before the connection's own timeout begins.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, cl.timeout)
+		defer cancel()
+	}
 	sent := &call{request: req, reply: rawReply{lease: lease{memory: &c.memory}}}
 	if cl.metadata {
 		var header, trailer metadata.MD
-		err = cl.conn.Invoke(ctx, c.path(m), &sent.request, &sent.reply, grpc.Header(&header), grpc.Trailer(&trailer))
+		err = cl.conn.Invoke(ctx, m.path, &sent.request, &sent.reply, grpc.Header(&header), grpc.Trailer(&trailer))
 		return Reply{Message: sent.reply.message, Header: header, Trailer: trailer, lease: sent.reply.lent()}, err
 	}
-	err = cl.conn.Invoke(ctx, c.path(m), &sent.request, &sent.reply)
+	err = cl.conn.Invoke(ctx, m.path, &sent.request, &sent.reply)
 	return Reply{Message: sent.reply.message, lease: sent.reply.lent()}, err
-}
-
-// path is the method's path.
-func (c *Clients) path(m *Method) string {
-	if path, ok := c.paths[m]; ok {
-		return path
-	}
-	return "/" + m.Name // of other descriptors
 }
 
 // Open starts a call of a streaming method with the outgoing metadata of ctx. Only ctx bounds how long it lasts.
@@ -227,7 +225,7 @@ func (c *Clients) Open(ctx context.Context, m *Method) (Stream, error) {
 		StreamName:    string(m.Desc.Name()),
 		ClientStreams: m.ClientStreaming,
 		ServerStreams: m.ServerStreaming,
-	}, c.path(m))
+	}, m.path)
 	if err != nil {
 		return nil, err
 	}

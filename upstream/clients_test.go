@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/resolver/manual"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/proto"
@@ -197,6 +198,65 @@ func TestInvokeCallerDeadline(t *testing.T) {
 	}
 	if short, long := <-left, <-left; short > 20*time.Second || long < 30*time.Second || long > time.Minute {
 		t.Errorf("got %v, %v", short, long)
+	}
+}
+
+// TestTimeoutOnceConnected: the timeout holds before there is a connection and after, for unary calls and no others.
+func TestTimeoutOnceConnected(t *testing.T) {
+	t.Parallel()
+	const limit = 300 * time.Millisecond
+	c := serve(t, &stub{
+		getOrder: func(ctx context.Context, _ *ordersv1.GetOrderRequest) (*ordersv1.Order, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		},
+		watchOrder: func(_ *ordersv1.WatchOrderRequest, out grpc.ServerStreamingServer[ordersv1.Order]) error {
+			select {
+			case <-out.Context().Done():
+				return out.Context().Err()
+			case <-time.After(3 * limit):
+				return out.Send(&ordersv1.Order{})
+			}
+		},
+	}, func(c *upstream.Config) { c.Timeout = limit })
+	d := shop(t)
+	for _, state := range []string{"not connected", "connected"} {
+		begun := time.Now()
+		if _, err := c.Invoke(t.Context(), method(t, d, orderService+"/GetOrder"), nil); status.Code(err) != codes.DeadlineExceeded {
+			t.Errorf("%s: %v", state, err)
+		}
+		if took := time.Since(begun); took < limit || took > 10*limit {
+			t.Errorf("%s: took %v", state, took)
+		}
+	}
+	s, err := c.Open(t.Context(), method(t, d, orderService+"/WatchOrder"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(s.Send(nil), s.CloseSend()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Recv(); err != nil {
+		t.Errorf("a stream: %v", err)
+	}
+}
+
+// TestTimeoutOfName: a name that nobody resolves keeps no call for longer than the timeout.
+func TestTimeoutOfName(t *testing.T) {
+	t.Parallel()
+	silent := manual.NewBuilderWithScheme("silent")
+	d := shop(t)
+	c, err := upstream.NewClients(map[string]upstream.Config{"shop": {
+		Target: "silent:///shop", Services: []string{orderService}, TLS: upstream.TLS{Mode: upstream.TLSNone}, Timeout: 100 * time.Millisecond,
+	}}, d, nil, grpc.WithResolvers(silent))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for range 2 {
+		if _, err := c.Invoke(t.Context(), method(t, d, orderService+"/GetOrder"), nil); status.Code(err) != codes.DeadlineExceeded {
+			t.Errorf("got %v", err)
+		}
 	}
 }
 

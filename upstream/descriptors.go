@@ -88,8 +88,10 @@ func (d *Descriptors) addService(sd protoreflect.ServiceDescriptor) {
 	d.services = append(d.services, name)
 	for i := range sd.Methods().Len() {
 		md := sd.Methods().Get(i)
+		path := "/" + name + "/" + string(md.Name())
 		m := &Method{
-			Name:            name + "/" + string(md.Name()),
+			Name:            path[1:],
+			path:            path,
 			Desc:            md,
 			Input:           md.Input(),
 			Output:          md.Output(),

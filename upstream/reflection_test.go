@@ -323,8 +323,8 @@ func TestReflectUnreachable(t *testing.T) {
 	t.Parallel()
 	silent := serveReflection(t, func(s *grpc.Server) {
 		reflectionpb.RegisterServerReflectionServer(s, &reflector{serve: func(s reflectionpb.ServerReflection_ServerReflectionInfoServer) error {
-			<-s.Context().Done()
-			return nil
+			<-s.Context().Done() // whose timer may go off before the client's
+			return s.Context().Err()
 		}})
 	})
 	lis, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")

@@ -1,7 +1,7 @@
 // Command profiled serves a configuration as bff serve does, and writes a CPU profile of it from the start to the end to
 // the file that PORTICO_PROFILE names. Give it to bench in bff's place:
 //
-//	go build -o .out/profiled ./test/bench/profiled
+//	(cd test/bench && go build -o ../../.out/profiled ./profiled)
 //	PORTICO_PROFILE=$PWD/.out/cpu.pprof .bin/bench -portico .out/profiled -suite rest -run order -rounds 1
 //	go tool pprof -top .out/cpu.pprof
 package main
