@@ -113,7 +113,9 @@ func (s *held) Recv() ([]byte, error) {
 	}
 	s.leave()
 	if !errors.Is(err, io.EOF) && s.over.Err() != nil {
-		return nil, fault.New(codes.Unavailable, "the server has a new configuration, please connect again", fault.WithCause(err))
+		ended := fault.Reconfigured()
+		ended.Cause = err
+		return nil, ended
 	}
 	return nil, err
 }

@@ -1,6 +1,7 @@
 package bff_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -268,17 +269,8 @@ func endsStreams(t *testing.T, streams string) {
 		t.Fatal("no events")
 	}
 	r.reload()
-	if got := line(events, "event: error"); got == "" {
-		t.Errorf("the stream of events ended without a word: %v", events.Err())
-	}
-	for {
-		if _, _, err := socket.Read(t.Context()); err != nil {
-			if websocket.CloseStatus(err) != websocket.StatusGoingAway {
-				t.Errorf("the WebSocket ended with %v", err)
-			}
-			break
-		}
-	}
+	wantEnd(t, events, "the configuration has changed, please connect again")
+	wantClose(t, socket, websocket.StatusServiceRestart, "the configuration has changed; connect again")
 	if line(r.watch(), "data:") == "" {
 		t.Error("no events after the reload")
 	}
@@ -288,6 +280,46 @@ func endsStreams(t *testing.T, streams string) {
 	}
 	if strings.Contains(r.log.String(), "cut off") {
 		t.Errorf("something had to be cut off: %s", r.log)
+	}
+}
+
+// wantEnd reads on to the error that a stream of events ends with.
+func wantEnd(t *testing.T, events *bufio.Scanner, detail string) {
+	t.Helper()
+	if line(events, "event: error") == "" {
+		t.Errorf("the stream of events ended without a word: %v", events.Err())
+	} else if got := line(events, "data:"); !strings.Contains(got, `"UNAVAILABLE"`) || !strings.Contains(got, detail) {
+		t.Errorf("the stream of events ended with %s, want %q", got, detail)
+	}
+}
+
+// wantClose reads on to the end of a WebSocket.
+func wantClose(t *testing.T, socket *websocket.Conn, code websocket.StatusCode, reason string) {
+	t.Helper()
+	for {
+		_, _, err := socket.Read(t.Context())
+		if err == nil {
+			continue
+		}
+		if closed, ok := errors.AsType[websocket.CloseError](err); !ok || closed.Code != code || closed.Reason != reason {
+			t.Errorf("the WebSocket ended with %v, want %d %s", err, code, reason)
+		}
+		return
+	}
+}
+
+// TestReloadThenStop wants streams of an earlier configuration to be told the truth when the server stops.
+func TestReloadThenStop(t *testing.T) {
+	t.Parallel()
+	r := run(t, (&shop{}).start(t))
+	events, socket := r.watch(), subscribe(t, r)
+	r.reload()
+	stopped := make(chan error, 1)
+	go func() { stopped <- r.stop() }()
+	wantEnd(t, events, "the server is going down, please connect again")
+	wantClose(t, socket, websocket.StatusGoingAway, "the server is shutting down")
+	if err := <-stopped; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -57,28 +57,37 @@ func (r *runtime) leave() {
 	}
 }
 
-// closeDoors ends streams and WebSockets with a stated reason, and waits for them until ctx ends.
-func (r *runtime) closeDoors(ctx context.Context) error {
+// closeDoors ends streams and WebSockets with a stated reason, and waits for them until ctx ends. stopping is that the
+// server goes down; otherwise the reason is that there is another configuration.
+func (r *runtime) closeDoors(ctx context.Context, stopping bool) error {
 	var doors sync.WaitGroup
-	var web, mobile error
-	if r.parts.web != nil {
-		doors.Go(func() { web = r.parts.web.Close(ctx) })
+	var webErr, mobileErr error
+	if door := r.parts.web; door != nil {
+		end := door.Retire
+		if stopping {
+			end = door.Close
+		}
+		doors.Go(func() { webErr = end(ctx) })
 	}
-	if r.parts.mobile != nil {
-		doors.Go(func() { mobile = r.parts.mobile.Close(ctx) })
+	if door := r.parts.mobile; door != nil {
+		end := door.Retire
+		if stopping {
+			end = door.Close
+		}
+		doors.Go(func() { mobileErr = end(ctx) })
 	}
 	doors.Wait()
-	return errors.Join(web, mobile)
+	return errors.Join(webErr, mobileErr)
 }
 
 // end ends what is left of a runtime that is no longer the current one: streams first, and, when drain is over, every
-// call.
-func (r *runtime) end(drain time.Duration) error {
+// call. stopping is as for closeDoors.
+func (r *runtime) end(drain time.Duration, stopping bool) error {
 	defer close(r.ended)
 	r.close()
 	ctx, cancel := context.WithTimeout(context.Background(), drain)
 	defer cancel()
-	err := r.closeDoors(ctx)
+	err := r.closeDoors(ctx, stopping)
 	select {
 	case <-r.unused:
 	case <-ctx.Done():
@@ -133,7 +142,7 @@ func (s *Server) retire(r *runtime) {
 		case <-r.hurry:
 		case <-s.life.Done():
 		}
-		if err := r.end(drain); err != nil {
+		if err := r.end(drain, s.life.Err() != nil); err != nil {
 			s.logger.WarnContext(context.WithoutCancel(s.life), "an earlier configuration has ended", "error", err)
 		}
 	})

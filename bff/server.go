@@ -193,7 +193,7 @@ func (s *Server) release(ctx context.Context) error {
 	}
 	current := s.current.Load()
 	if current != nil {
-		end(current.closeDoors)
+		end(func(ctx context.Context) error { return current.closeDoors(ctx, true) })
 	}
 	s.stop()
 	s.retiring.Wait()

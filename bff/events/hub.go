@@ -44,7 +44,7 @@ type shared struct {
 
 	// mu guards closed, and the logs and idle lists of all methods.
 	mu     sync.Mutex
-	closed bool
+	closed func() *fault.Error // what is refused with from the end on; nil before
 }
 
 var _ Source = (*Hub)(nil)
@@ -117,11 +117,6 @@ func (h *Hub) Share(methods []*upstream.Method) *Hub {
 // Resumes reports whether streams of m can be resumed.
 func (h *Hub) Resumes(m *upstream.Method) bool { return h.methods[m] != nil }
 
-// errClosing is what streams end with when the hub is closed.
-func errClosing() error {
-	return fault.New(codes.Unavailable, "the server is going down, please connect again")
-}
-
 // Attach returns a reader of the events of a request. Errors are the caller's refusal, ResourceExhausted if there are
 // too many streams or readers, and Unavailable once the hub is closed; everything later comes from the reader.
 func (h *Hub) Attach(ctx context.Context, m *upstream.Method, req []byte, last string) (Reader, error) {
@@ -135,8 +130,8 @@ func (h *Hub) Attach(ctx context.Context, m *upstream.Method, req []byte, last s
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.closed {
-		return nil, errClosing()
+	if h.closed != nil {
+		return nil, h.closed()
 	}
 	l, next, gap := kept.find(key, last)
 	if l == nil {
@@ -278,13 +273,19 @@ func (m *method) drop(l *eventLog) {
 	m.open.Dec()
 }
 
-// Close ends all calls and streams, and waits for them until ctx ends. From then on Attach refuses.
-func (h *Hub) Close(ctx context.Context) error {
+// Close ends all calls and streams, since the server goes down, and waits for them until ctx ends. From then on Attach
+// refuses.
+func (h *Hub) Close(ctx context.Context) error { return h.end(ctx, fault.Stopping) }
+
+// Retire is [Hub.Close] where the configuration has changed.
+func (h *Hub) Retire(ctx context.Context) error { return h.end(ctx, fault.Reconfigured) }
+
+func (h *Hub) end(ctx context.Context, why func() *fault.Error) error {
 	h.mu.Lock()
-	h.closed = true
+	h.closed = why
 	for _, m := range h.methods {
 		for _, l := range m.logs {
-			l.finish(errClosing())
+			l.finish(why())
 			m.drop(l)
 		}
 	}

@@ -124,12 +124,25 @@ func (d *Door) TakeOver(previous *Door) {
 	}
 }
 
-// Close ends all streams and WebSockets, telling their clients to come back, and waits for them until ctx ends. From
-// then on streams are refused; other requests are still answered.
+// Close ends all streams and WebSockets, telling their clients that the server goes down and to come back, and waits for
+// them until ctx ends. From then on streams are refused; other requests are still answered.
 func (d *Door) Close(ctx context.Context) error {
 	err := d.router.Close(ctx)
-	if d.events != nil && !d.lent.Load() && d.shares.Load() == nil {
+	if d.ownsEvents() {
 		err = errors.Join(err, d.events.Close(ctx))
 	}
 	return err
+}
+
+// Retire is [Door.Close] where another door has taken this one's place: clients are told that the configuration has changed.
+func (d *Door) Retire(ctx context.Context) error {
+	err := d.router.Retire(ctx)
+	if d.ownsEvents() {
+		err = errors.Join(err, d.events.Retire(ctx))
+	}
+	return err
+}
+
+func (d *Door) ownsEvents() bool {
+	return d.events != nil && !d.lent.Load() && d.shares.Load() == nil
 }

@@ -42,7 +42,7 @@ type conversation struct {
 	gate     Gate          // takes tokens; nil if none does
 	info     *request.Info
 	record   *record.Record
-	draining <-chan struct{}
+	drain    *drain
 
 	// What follows is the reader's.
 	leg     *leg        // the upstream call; nil while there is none for want of a token
@@ -331,7 +331,7 @@ func (c *conversation) ping(ctx context.Context) {
 	}
 }
 
-// watch ends the call when the server goes down, when it has lasted for as long as it may, or when nothing has been said
+// watch ends the call when the router is closed, when it has lasted for as long as it may, or when nothing has been said
 // for long.
 func (c *conversation) watch(ctx context.Context) {
 	idle := time.NewTimer(c.limits.Idle)
@@ -343,8 +343,8 @@ func (c *conversation) watch(ctx context.Context) {
 		case <-ctx.Done(): // the client's time is up, if nothing else has ended the call
 			c.finish(ctx, ctx.Err(), nil)
 			return
-		case <-c.draining:
-			c.finish(ctx, errDraining(), nil)
+		case <-c.drain.begun:
+			c.finish(ctx, c.drain.why(), nil)
 			return
 		case <-life.C:
 			public := fmt.Sprintf("the connection has lasted for %v, please connect again", c.limits.Lifetime)

@@ -5,14 +5,13 @@ import (
 	"errors"
 	"sync"
 
-	"google.golang.org/grpc/codes"
-
 	"github.com/portico-bff/portico/bff/fault"
 )
 
-// drain knows the streams that are open, and ends them when the server goes down.
+// drain knows the streams that are open, and ends them when the router is closed.
 type drain struct {
-	begun chan struct{} // closed when streams are to end
+	begun chan struct{}       // closed when streams are to end
+	why   func() *fault.Error // what they end with; set before begun is closed
 	open  sync.WaitGroup
 
 	// mu guards closed, so that no stream opens while somebody waits for all to end.
@@ -35,13 +34,18 @@ func (d *drain) enter() bool {
 
 func (d *drain) leave() { d.open.Done() }
 
-// Close ends all streams and WebSockets, telling their clients to come back, and waits for them until ctx ends. From
-// then on streams are refused; other requests are still answered.
-func (rt *Router) Close(ctx context.Context) error {
-	d := rt.drain
+// Close ends all streams and WebSockets, telling their clients that the server goes down and to come back, and waits for
+// them until ctx ends. From then on streams are refused; other requests are still answered.
+func (rt *Router) Close(ctx context.Context) error { return rt.drain.end(ctx, fault.Stopping) }
+
+// Retire is [Router.Close] where another router has taken this one's place: clients are told that the configuration has
+// changed.
+func (rt *Router) Retire(ctx context.Context) error { return rt.drain.end(ctx, fault.Reconfigured) }
+
+func (d *drain) end(ctx context.Context, why func() *fault.Error) error {
 	d.mu.Lock()
 	if !d.closed {
-		d.closed = true
+		d.closed, d.why = true, why
 		close(d.begun)
 	}
 	d.mu.Unlock()
@@ -56,9 +60,4 @@ func (rt *Router) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		return errors.Join(errors.New("streams are still open"), ctx.Err())
 	}
-}
-
-// errDraining is what streams end with when the server goes down.
-func errDraining() error {
-	return fault.New(codes.Unavailable, "the server is going down, please connect again")
 }

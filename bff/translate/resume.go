@@ -40,8 +40,8 @@ func (s *streamWriter) follow(life lifetime, reader events.Reader, form *numbere
 		case <-life.Done():
 			s.fail(life.Err(), nil)
 			return
-		case <-s.draining:
-			s.fail(errDraining(), nil)
+		case <-s.drain.begun:
+			s.fail(s.drain.why(), nil)
 			return
 		default:
 		}
@@ -79,7 +79,7 @@ func (s *streamWriter) await(more, gone <-chan struct{}, beat *time.Timer) error
 			return nil
 		case <-gone:
 			return nil
-		case <-s.draining:
+		case <-s.drain.begun:
 			return nil
 		case <-beat.C:
 			if err := s.heartbeat(); err != nil {

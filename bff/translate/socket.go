@@ -28,7 +28,7 @@ const (
 // a status of HTTP; but who is denied only for being nobody may yet send a token.
 func (rt *Router) socket(w http.ResponseWriter, r *http.Request, to *route, p *urlpath.Path) {
 	if !rt.drain.enter() {
-		Refuse(w, r, errDraining())
+		Refuse(w, r, rt.drain.why())
 		return
 	}
 	defer rt.drain.leave()
@@ -59,7 +59,7 @@ func (rt *Router) socket(w http.ResponseWriter, r *http.Request, to *route, p *u
 			return composed.message, err
 		},
 		info: request.FromContext(r.Context()), record: record.FromContext(r.Context()),
-		draining: rt.drain.begun,
+		drain: rt.drain,
 	}
 	if err := c.call(ctx); err != nil && !c.mayTell(ctx, err) {
 		Refuse(w, r, err)

@@ -21,7 +21,7 @@ import (
 // there, so an error that comes first has a status of its own.
 func (rt *Router) stream(w http.ResponseWriter, r *http.Request, to *route, p *urlpath.Path) {
 	if !rt.drain.enter() {
-		Refuse(w, r, errDraining())
+		Refuse(w, r, rt.drain.why())
 		return
 	}
 	defer rt.drain.leave()
@@ -115,22 +115,22 @@ func (p *pump) wait() { p.done.Wait() }
 
 // streamWriter writes one stream of messages to a client.
 type streamWriter struct {
-	w        http.ResponseWriter
-	r        *http.Request
-	answer   *answer
-	form     streamForm
-	limits   StreamLimits
-	control  *http.ResponseController
-	buf      *[]byte
-	draining <-chan struct{}
-	begun    bool // the head is written
-	some     bool // a message is written
+	w       http.ResponseWriter
+	r       *http.Request
+	answer  *answer
+	form    streamForm
+	limits  StreamLimits
+	control *http.ResponseController
+	buf     *[]byte
+	drain   *drain
+	begun   bool // the head is written
+	some    bool // a message is written
 }
 
 // newStreamWriter makes a writer whose buf goes back to the router's buffers.
 func (rt *Router) newStreamWriter(w http.ResponseWriter, r *http.Request, a *answer, form streamForm) *streamWriter {
 	return &streamWriter{
-		w: w, r: r, answer: a, form: form, limits: rt.limits, draining: rt.drain.begun,
+		w: w, r: r, answer: a, form: form, limits: rt.limits, drain: rt.drain,
 		control: http.NewResponseController(w), buf: rt.buffers.get(),
 	}
 }
@@ -167,8 +167,8 @@ func (s *streamWriter) run(life lifetime, p *pump, up upstream.Stream) {
 		case <-life.Done():
 			s.fail(life.Err(), nil)
 			return
-		case <-s.draining:
-			s.fail(errDraining(), nil)
+		case <-s.drain.begun:
+			s.fail(s.drain.why(), nil)
 			return
 		case <-beat.C:
 			err = s.heartbeat()

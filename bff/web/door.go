@@ -25,6 +25,7 @@ import (
 
 	"github.com/99designs/gqlgen/graphql/executor"
 	"github.com/99designs/gqlgen/graphql/handler/extension"
+	"github.com/coder/websocket"
 	"github.com/vektah/gqlparser/v2/validator/rules"
 
 	"github.com/portico-bff/portico/bff/auth"
@@ -65,8 +66,9 @@ type Door struct {
 	present *presenter
 	page    *playground // nil without one
 
-	// closing is closed when the door shuts down.
+	// closing is closed when the door shuts down, for the reason in why.
 	closing chan struct{}
+	why     *closure
 	// writeTimeout is how long a WebSocket client may take to accept one message before its connection is closed.
 	writeTimeout time.Duration
 
@@ -139,12 +141,22 @@ func (d *Door) Path() string { return d.config.Path }
 // errStillOpen is returned by [Door.Close].
 var errStillOpen = errors.New("web: WebSocket connections are still open")
 
-// Close ends the WebSocket connections with the code "going away" and waits for them until ctx ends. New ones are
+// Close ends the WebSocket connections with the code 1001, "going away", and waits for them until ctx ends. New ones are
 // refused from now on. Calling it again waits again.
 func (d *Door) Close(ctx context.Context) error {
+	return d.end(ctx, &closure{websocket.StatusGoingAway, "the server is shutting down"})
+}
+
+// Retire is [Door.Close] where another door has taken this one's place. The code is 1012, "service restart": clients are
+// to connect again, to the same server.
+func (d *Door) Retire(ctx context.Context) error {
+	return d.end(ctx, &closure{websocket.StatusServiceRestart, "the configuration has changed; connect again"})
+}
+
+func (d *Door) end(ctx context.Context, why *closure) error {
 	d.mu.Lock()
 	if !d.closed {
-		d.closed = true
+		d.closed, d.why = true, why
 		close(d.closing)
 	}
 	d.mu.Unlock()

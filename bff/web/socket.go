@@ -131,7 +131,7 @@ func (s *socket) watch(ctx context.Context, cancel context.CancelFunc, cut func(
 			return
 		case <-s.door.closing:
 			cancel()
-			s.close(websocket.StatusGoingAway, "the server is shutting down", cut)
+			s.close(s.door.why.code, s.door.why.reason, cut)
 			return
 		case c := <-s.closures:
 			cancel()
