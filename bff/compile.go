@@ -129,8 +129,12 @@ func (c *compiled) compileWeb(cfg *web.Config, env environment) error {
 	if err != nil {
 		return mistake.In(err, "queries")
 	}
+	var previous *web.Door
+	if env.previous != nil {
+		previous = env.previous.web
+	}
 	// Without a core there are mistakes already; what is made here is then only looked at.
-	c.web, err = web.New(*cfg, web.Options{Schema: c.schema, Core: c.core, Logger: env.logger, Queries: queries})
+	c.web, err = web.New(*cfg, web.Options{Schema: c.schema, Core: c.core, Logger: env.logger, Queries: queries, Previous: previous})
 	return err
 }
 

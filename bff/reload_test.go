@@ -3,8 +3,10 @@ package bff_test
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"runtime"
@@ -361,6 +363,30 @@ func TestReloadKeepsEventLogs(t *testing.T) {
 	if !strings.Contains(text, `portico_event_replays_total{rpc="shop.fleet.v1.FleetService/WatchReadings"} 3`) || strings.Contains(text, "portico_event_gaps_total{") {
 		t.Error("the metrics tell of gaps")
 	}
+}
+
+// TestReloadKeepsPersistedQueries wants clients not to have to send their queries again after reloads, whatever the schema.
+func TestReloadKeepsPersistedQueries(t *testing.T) {
+	t.Parallel()
+	r := run(t, (&shop{}).start(t))
+	const query = `{ product(id: \"a\") { title } }`
+	hash := fmt.Sprintf(`"extensions":{"persistedQuery":{"version":1,"sha256Hash":"%x"}}`, sha256.Sum256([]byte(strings.ReplaceAll(query, `\`, ""))))
+	ask := func(body, want string) {
+		t.Helper()
+		_, got := r.do(http.MethodPost, r.base+"/graphql", body, "Content-Type", "application/json")
+		if !strings.Contains(got, want) {
+			t.Errorf("answered with %s, want %s", got, want)
+		}
+	}
+	ask(`{"query":"`+query+`",`+hash+`}`, `"title":"Milk"`)
+	r.reload()
+	ask(`{`+hash+`}`, `"title":"Milk"`)
+	r.file("shop.graphqls", strings.Replace(sdl, "title: String!", "title: String! @deprecated stock: Int!", 1))
+	r.reload()
+	ask(`{`+hash+`}`, `"title":"Milk"`)
+	r.file("shop.graphqls", strings.Replace(sdl, "product(id", "ware(id", 1))
+	r.reload()
+	ask(`{`+hash+`}`, "Cannot query field")
 }
 
 // TestReloadsAtOnce wants reloads one after the other, none while the server stops.

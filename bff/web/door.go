@@ -46,7 +46,7 @@ type Core interface {
 	Admit(ctx context.Context, op core.Operation, weight int) (limit.Result, error)
 }
 
-// Options is what a door needs besides its configuration. All fields but Queries are required.
+// Options is what a door needs besides its configuration. All fields but Queries and Previous are required.
 type Options struct {
 	// Schema is what clients can ask for.
 	Schema *schema.Schema
@@ -56,6 +56,9 @@ type Options struct {
 	Logger *slog.Logger
 	// Queries are the operations that the playground offers.
 	Queries []Query
+	// Previous is the door that this one may replace; nil if there is none. Its automatic persisted queries are known
+	// here, too: they are texts by their hashes. Parsed documents and plans are not: they hold on to their schema.
+	Previous *Door
 }
 
 // Door serves GraphQL. It is safe for concurrent use.
@@ -65,6 +68,9 @@ type Door struct {
 	core    Core
 	present *presenter
 	page    *playground // nil without one
+
+	// persisted are the texts of automatic persisted queries, which doors share that replace one another.
+	persisted *memory[string]
 
 	// closing is closed when the door shuts down, for the reason in why.
 	closing chan struct{}
@@ -96,8 +102,10 @@ func New(config Config, o Options) (*Door, error) {
 	if err != nil {
 		return nil, err
 	}
-	persisted, err := newPersisted()
-	if err != nil {
+	var persisted *memory[string]
+	if o.Previous != nil {
+		persisted = o.Previous.persisted
+	} else if persisted, err = newPersisted(); err != nil {
 		return nil, err
 	}
 	exec := executor.New(executable)
@@ -114,7 +122,7 @@ func New(config Config, o Options) (*Door, error) {
 		exec.SetDefaultRulesFn(withoutSuggestions)
 	}
 	d := &Door{
-		config: config, exec: exec, core: o.Core, present: present,
+		config: config, exec: exec, core: o.Core, present: present, persisted: persisted,
 		closing: make(chan struct{}), writeTimeout: 10 * time.Second,
 	}
 	if config.Playground {
