@@ -163,6 +163,27 @@ func TestReloadRefuses(t *testing.T) {
 	}
 }
 
+// TestReloadTellsNoSecrets wants the log and the answer to name the place of a bad token, and not what stands there.
+func TestReloadTellsNoSecrets(t *testing.T) {
+	t.Parallel()
+	r := run(t, (&shop{}).start(t))
+	token := []string{"Authorization", "Bearer " + adminToken}
+	for _, secret := range []string{"sesame", "sesame sesame sesame"} {
+		r.edit(adminToken, secret)
+		status, body := r.admin(http.MethodPost, "/reload", token...)
+		if status != http.StatusUnprocessableEntity || !strings.Contains(body, "expected a token of 16 characters or more") || strings.Contains(body, "sesame") {
+			t.Errorf("answered %d %s", status, body)
+		}
+	}
+	r.edit("admin: {", "admin: {tokn: x, ") // in the line of a good one
+	if status, body := r.admin(http.MethodPost, "/reload", token...); status != http.StatusUnprocessableEntity || strings.Contains(body, "sesame") {
+		t.Errorf("answered %d %s", status, body)
+	}
+	if log := r.log.String(); strings.Count(log, "portico.yaml:12:") != 3 || strings.Contains(log, "sesame") {
+		t.Errorf("the log says %s", log)
+	}
+}
+
 // TestReloadChanges wants rules, the schema and the door's routes to be those of the file.
 func TestReloadChanges(t *testing.T) {
 	t.Parallel()

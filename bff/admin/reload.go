@@ -13,7 +13,7 @@ import (
 type Config struct {
 	// Token is what POST /reload wants as "Authorization: Bearer TOKEN": 16 characters or more, better from an environment
 	// variable than in the file. Without it, only a signal reloads.
-	Token string `yaml:"token" json:"token,omitempty" jsonschema:"pattern=^$|^[!-~]{16\\,}$,title=a token of 16 characters or more"`
+	Token string `yaml:"token" json:"token,omitempty" jsonschema:"pattern=^$|^[!-~]{16\\,}$,title=a token of 16 characters or more,writeOnly=true"`
 }
 
 // Outcome is what came of a reload.

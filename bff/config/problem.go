@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 )
@@ -57,6 +58,16 @@ func (ps Problems) Error() string {
 		lines[i] = p.String()
 	}
 	return strings.Join(lines, "\n")
+}
+
+// LogValue is the problems without the lines of the file, since there may be secrets in them.
+func (ps Problems) LogValue() slog.Value {
+	lines := make([]string, len(ps))
+	for i, p := range ps {
+		p.Source = ""
+		lines[i] = p.String()
+	}
+	return slog.StringValue(strings.Join(lines, "\n"))
 }
 
 // sorted returns the problems in the order of the file, each once.

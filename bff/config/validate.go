@@ -108,8 +108,12 @@ func (r *reporter) report(root *jsonschema.Schema, e *jsonschema.ValidationError
 		r.add(&mistake.Mistake{Path: e.InstanceLocation, What: fmt.Sprintf("unknown value %q", got), Expected: oneOf(want), Nearest: mistake.Nearest(got, want)})
 		return
 	case *kind.Pattern:
+		what := fmt.Sprintf("%q does not fit", k.Got)
+		if at := schemaAt(root, e.InstanceLocation); at != nil && at.WriteOnly {
+			what = "the secret does not fit"
+		}
 		r.add(&mistake.Mistake{
-			Path: e.InstanceLocation, What: fmt.Sprintf("%q does not fit", k.Got),
+			Path: e.InstanceLocation, What: what,
 			Expected: cmp.Or(title(root, e.InstanceLocation), "a text like "+k.Want),
 		})
 		return
