@@ -248,7 +248,10 @@ func (s *Server) adminServer() *http.Server {
 		Metrics: s.metrics, Ready: s.ready, Reload: s.reloadForAdmin,
 		Token: func() string { return s.current.Load().file.Config.Admin.Token },
 	})
-	return &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 16 << 10}
+	return &http.Server{
+		Handler: handler, MaxHeaderBytes: 16 << 10,
+		ReadTimeout: 5 * time.Second, WriteTimeout: reloadTimeout + 10*time.Second, IdleTimeout: 2 * time.Minute,
+	}
 }
 
 // minTLS is the oldest version of TLS that the doors speak.
