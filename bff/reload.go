@@ -87,9 +87,6 @@ func (s *Server) reload(ctx context.Context) ([]string, error) {
 	next, err := s.build(ctx, file, old.parts)
 	certificates, err2 := loadCertificates(&cfg.Listen)
 	err = errors.Join(needsRestart(before, cfg), err, err2, checkMesh(cfg.Mesh))
-	if next != nil && cfg.IoT != nil {
-		err = errors.Join(err, mistake.In(iot.Check(*cfg.IoT, next.parts.descriptors), "iot"))
-	}
 	if err == nil {
 		err = mistake.In(awaitKeys(ctx, next.parts.auth), "auth")
 	}

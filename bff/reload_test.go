@@ -163,6 +163,34 @@ func TestReloadRefuses(t *testing.T) {
 	}
 }
 
+// TestReloadFindsWhatCheckFinds wants every mistake of a check to be one of a reload, too.
+func TestReloadFindsWhatCheckFinds(t *testing.T) {
+	t.Parallel()
+	r := run(t, (&shop{}).start(t), "drain: 2s", `drain: 2s
+iot:
+  broker: {embedded: {store: mqtt}}
+  acl: {publish: ["boxes/{device}/telemetry"]}
+  uplinks:
+    - {topic: "boxes/{box_id}/telemetry", method: shop.fleet.v1.FleetService/IngestReadings, into: readings}`)
+	r.edit(`CatalogService/*": {allow: "true"}`, `CatalogService/*": {allow: "nobody"}`, "[shop.graphqls]", "[nowhere.graphqls]",
+		"FleetService/IngestReadings", "FleetService/IngestNothing")
+	file, err := config.Load(r.path("portico.yaml"), func(string) (string, bool) { return "", false })
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = bff.Check(t.Context(), file)
+	found, _ := errors.AsType[config.Problems](err)
+	_, err = r.Reload(t.Context())
+	if len(found) < 3 || err == nil {
+		t.Fatalf("found %v, then %v", found, err)
+	}
+	for _, p := range found {
+		if !strings.Contains(err.Error(), p.String()) {
+			t.Errorf("the reload does not tell of %s", p)
+		}
+	}
+}
+
 // TestReloadTellsNoSecrets wants the log and the answer to name the place of a bad token, and not what stands there.
 func TestReloadTellsNoSecrets(t *testing.T) {
 	t.Parallel()

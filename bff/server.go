@@ -127,7 +127,13 @@ func (s *Server) build(ctx context.Context, file *config.File, previous *compile
 		return nil, descriptorMistakes(err)
 	}
 	parts, err := compile(ctx, &file.Config, descriptors, env)
+	if file.Config.IoT != nil {
+		err = errors.Join(err, mistake.In(iot.Check(*file.Config.IoT, descriptors), "iot"))
+	}
 	if err != nil {
+		if parts != nil {
+			err = errors.Join(err, parts.close())
+		}
 		return nil, err
 	}
 	return newRuntime(file, parts, router(&file.Config, parts, s.env, s.ext)), nil
