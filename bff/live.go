@@ -105,6 +105,9 @@ type held struct {
 	leave func()
 }
 
+// Over reports that the stream is to end with its configuration, from the moment on in which that is decided.
+func (s *held) Over() bool { return s.over.Err() != nil }
+
 // Recv is the stream's own, until its configuration ends.
 func (s *held) Recv() ([]byte, error) {
 	msg, err := s.Stream.Recv()

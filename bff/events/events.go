@@ -79,6 +79,7 @@ type Caller interface {
 	// Share authorizes a call and returns its key. Calls of the same key are the same request by the same identity, so
 	// that they can share a stream.
 	Share(ctx context.Context, m *upstream.Method, req []byte) (cache.Key, error)
-	// Open is that of an [upstream.Caller].
+	// Open is that of an [upstream.Caller]. A stream with a method Over() bool reports by it that it ends, soon or already,
+	// only because its caller changes: who asks again is given another one.
 	Open(ctx context.Context, m *upstream.Method) (upstream.Stream, error)
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -42,6 +43,7 @@ type call struct {
 	request  string
 	messages chan string
 	end      chan error
+	over     atomic.Bool // the caller's configuration is no more
 }
 
 func (s *service) Share(ctx context.Context, m *upstream.Method, req []byte) (cache.Key, error) {
@@ -92,6 +94,9 @@ func (c *call) Send(msg []byte) error {
 	return nil
 }
 func (c *call) CloseSend() error { return nil }
+
+// Over reports what the test says.
+func (c *call) Over() bool { return c.over.Load() }
 
 func (c *call) Recv() ([]byte, error) {
 	select {

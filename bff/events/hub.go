@@ -175,7 +175,9 @@ func (m *method) find(key cache.Key, last string) (l *eventLog, next uint64, gap
 		}
 	}
 	if l = m.current[key]; l != nil {
-		return l, l.live(), gap
+		if next, ok := l.live(); ok {
+			return l, next, gap
+		}
 	}
 	return nil, 0, gap
 }

@@ -227,6 +227,36 @@ func TestEnd(t *testing.T) {
 	}
 }
 
+// A call that is about to end with its caller's configuration is nobody's new one, also before it has noticed: who comes
+// back to the last message, or asks anew, would only be given the end.
+func TestOver(t *testing.T) {
+	t.Parallel()
+	h, s, m := hub(t, minute, nil)
+	ctx := as(t.Context(), "ann")
+	r := attach(ctx, t, h, m, "box-1", "")
+	c := s.nth(t, 1)
+	c.say(t, "a", "b")
+	early := expect(t, r, "a")
+	late := expect(t, r, "b")
+	r.Close()
+	c.over.Store(true)
+	anew := attach(ctx, t, h, m, "box-1", "")
+	back := attach(ctx, t, h, m, "box-1", late)
+	expect(t, back, "gap ended")
+	s.nth(t, 2).say(t, "z")
+	expect(t, anew, "z")
+	expect(t, back, "z")
+	anew.Close()
+	back.Close()
+	missing := attach(ctx, t, h, m, "box-1", early)
+	defer missing.Close()
+	c.end <- status.Error(codes.Unavailable, "over")
+	expect(t, missing, "b", "end UNAVAILABLE")
+	if got := len(s.seen()); got != 2 {
+		t.Errorf("%d calls", got)
+	}
+}
+
 // A call that fails without any message leaves nothing behind.
 func TestFailureAtOnce(t *testing.T) {
 	t.Parallel()

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/portico-bff/portico/bff/cache"
+	"github.com/portico-bff/portico/upstream"
 )
 
 // eventLog is the log of one call, with the readers that follow it.
@@ -31,6 +32,7 @@ type eventLog struct {
 	header  metadata.MD
 	trailer metadata.MD
 	end     error         // how the call ended, io.EOF if well; nil while it goes on
+	over    func() bool   // whether the call ends with its caller's configuration, or has; nil before it is open
 	changed chan struct{} // closed when something changes; nil if nobody waits for that
 }
 
@@ -64,10 +66,23 @@ func (l *eventLog) finish(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.end == nil {
-		l.end = err
+		over := l.isOver()
+		l.end, l.over = err, func() bool { return over }
 		l.notify()
 	}
 }
+
+// opened notes the call's stream.
+func (l *eventLog) opened(up upstream.Stream) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s, ok := up.(interface{ Over() bool }); ok && l.end == nil {
+		l.over = s.Over
+	}
+}
+
+// isOver reports whether the call ends, or has ended, with its caller's configuration. mu is held.
+func (l *eventLog) isOver() bool { return l.over != nil && l.over() }
 
 // wake makes all readers look again.
 func (l *eventLog) wake() {
@@ -106,7 +121,7 @@ func (l *eventLog) resume(seq uint64) (next uint64, gap Gap, ok bool) {
 	defer l.mu.Unlock()
 	head := l.ring.head()
 	switch {
-	case seq > head && l.end != nil:
+	case seq > head && l.end != nil, seq == head && l.isOver():
 		return 0, Ended, false
 	case seq > head: // no reader was given that
 		return head + 1, Unknown, true
@@ -117,9 +132,9 @@ func (l *eventLog) resume(seq uint64) (next uint64, gap Gap, ok bool) {
 	}
 }
 
-// live returns the number of the next event that comes.
-func (l *eventLog) live() uint64 {
+// live returns the number of the next event that comes; ok is false if none does, since the call is over.
+func (l *eventLog) live() (next uint64, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.ring.head() + 1
+	return l.ring.head() + 1, !l.isOver()
 }

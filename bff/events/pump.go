@@ -20,6 +20,7 @@ func (h *Hub) follow(ctx context.Context, l *eventLog, req []byte) (err error) {
 	if err != nil {
 		return err
 	}
+	l.opened(up)
 	if err = up.Send(req); err == nil {
 		err = up.CloseSend()
 	}
