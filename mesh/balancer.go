@@ -10,11 +10,9 @@ import (
 
 	"google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/balancer/endpointsharding"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/serviceconfig"
-	"google.golang.org/grpc/status"
 
 	"github.com/portico-bff/portico/mesh/internal/outlier"
 	"github.com/portico-bff/portico/mesh/internal/picker"
@@ -200,7 +198,7 @@ func (p *lbPicker) pick(info balancer.PickInfo, call *call) (balancer.PickResult
 	inner := result.Done
 	result.Done = func(done balancer.DoneInfo) {
 		now := time.Now()
-		what := outcome(done.Err, call)
+		what := outcome(done.Err, call, now)
 		choice.Host.End(what, now.Sub(began), now)
 		choice.Host.Report(what, choice.Probe, now)
 		if call != nil {
@@ -243,7 +241,7 @@ func (p *lbPicker) choose(info balancer.PickInfo, call *call, d *policy.Destinat
 		}
 	}
 	if call != nil {
-		call.refused = true
+		call.refused.Store(true)
 	}
 	return picker.Choice{}, p.channel.full(fmt.Sprintf("its endpoints have %d requests each (maxConcurrentStreams)", d.Balance.MaxActive))
 }
@@ -259,40 +257,4 @@ func hashOfValues(values []string) uint64 {
 		return picker.Hash(values[0])
 	}
 	return rand.Uint64() //nolint:gosec // spreads load, no secret
-}
-
-// outcome says what an attempt's error means for the endpoint, in Istio's classes:
-// UNAVAILABLE is a gateway error, and so is silence until a time limit that the
-// mesh has set. What else it answers shows it alive.
-func outcome(err error, call *call) outlier.Outcome {
-	if call != nil && call.mirrored {
-		return outlier.Ignored
-	}
-	if err == nil {
-		return outlier.Success
-	}
-	switch s := status.Convert(err); s.Code() {
-	case codes.Unavailable:
-		if rotated(s) {
-			return outlier.Ignored
-		}
-		return outlier.GatewayError
-	case codes.Unknown, codes.Internal, codes.DataLoss:
-		return outlier.ServerError
-	case codes.DeadlineExceeded:
-		if call != nil && call.limited {
-			return outlier.GatewayError
-		}
-		return outlier.Ignored
-	case codes.Canceled:
-		if call != nil && call.silent.Load() {
-			return outlier.GatewayError
-		}
-		return outlier.Ignored
-	case codes.ResourceExhausted:
-		// Who has too much to do says so quickly, which makes it no faster.
-		return outlier.Ignored
-	default:
-		return outlier.Success
-	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
@@ -27,14 +28,14 @@ type call struct {
 	tried   []*outlier.Host              // where earlier ones went, if those are to be avoided
 	trailer metadata.MD                  // written by Done, before the attempt returns
 	number  int                          // of attempts before it
-	limited bool                         // its time limit is the mesh's own
-	refused bool                         // the mesh did not let it out
+	subset  *policy.Subset               // where it may go; nil: anywhere
 	// elsewhere prefers endpoints of other zones to those of the nearest, if some
 	// were tried.
 	elsewhere bool
-	subset    *policy.Subset // where it may go; nil: anywhere
-	mirrored  bool           // it is a copy, and says nothing of its endpoint
-	silent    atomic.Bool    // it was cancelled as no header came within the mesh's limit
+	mirrored  bool        // it is a copy, and says nothing of its endpoint
+	limited   bool        // its deadline is the mesh's own
+	refused   atomic.Bool // the mesh did not let it out
+	silent    atomic.Bool // it was cancelled as no header came within the mesh's limit
 }
 
 type callKey struct{}
@@ -72,7 +73,8 @@ type unaryCall struct {
 type result struct {
 	*call
 	err      error
-	timedOut bool // its own limit ended it
+	outcome  outlier.Outcome // for the route
+	timedOut bool            // it ran into perTryTimeout, or into the route's
 }
 
 // unary makes a unary call: breaker, deadline, then attempts.
@@ -112,16 +114,8 @@ func (ch *channel) unary(ctx context.Context, method string, req, reply any, cc 
 		return err
 	}
 	r := u.call(ctx, now, reply, opts)
-	pass.leave(u.outcome(r), r.err)
+	pass.leave(r.outcome, r.err)
 	return r.err
-}
-
-// outcome says what the call's end means for its route.
-func (u *unaryCall) outcome(r result) outlier.Outcome {
-	if r.call != nil && r.refused {
-		return outlier.Ignored
-	}
-	return outcome(r.err, &call{limited: u.limited || r.timedOut})
 }
 
 // call makes the call's attempts, and returns what became of the last.
@@ -134,7 +128,7 @@ func (u *unaryCall) call(ctx context.Context, now time.Time, reply any, opts []g
 func (u *unaryCall) attempts(ctx context.Context, now time.Time, reply any, opts []grpc.CallOption) result {
 	rule := u.rule
 	if err := u.channel.fault(ctx, &rule.Fault, u.method); err != nil {
-		return result{err: err}
+		return result{err: err, outcome: faulted(ctx, err, u.limited)}
 	}
 	if rule.Fault.DelayPercent > 0 {
 		now = time.Now()
@@ -202,7 +196,7 @@ func (u *unaryCall) attempt(ctx context.Context, now time.Time, c *call, reply a
 	if u.plan.destination.Pool.MaxRequests > 0 {
 		var err error
 		if waited, err = u.channel.enter(ctx, u.end); err != nil {
-			c.refused = true
+			c.refused.Store(true)
 			return result{call: c, err: err}
 		}
 		defer u.channel.gate.Leave()
@@ -216,10 +210,9 @@ func (u *unaryCall) attempt(ctx context.Context, now time.Time, c *call, reply a
 		ctx = metadata.AppendToOutgoingContext(ctx, attemptsHeader, strconv.Itoa(c.number))
 	}
 	try := u.rule.Retries.PerTryTimeout
-	c.limited = c.limited || try > 0
 	switch {
 	case try > 0 && (u.end.IsZero() || now.Add(try).Before(u.end)):
-		c.Begin(ctx, u.plan.timeouts[try], now)
+		c.limited = c.Begin(ctx, u.plan.timeouts[try], now) || c.limited
 		defer c.End()
 	case u.end.IsZero():
 		c.Plain(ctx)
@@ -231,20 +224,18 @@ func (u *unaryCall) attempt(ctx context.Context, now time.Time, c *call, reply a
 		defer cancel()
 		c.Plain(rest)
 	}
-	err := u.invoke(c, u.method, u.req, reply, u.conn, opts...) //nolint:contextcheck // c is the context, of ctx
-	return result{call: c, err: err, timedOut: err != nil && try > 0 && c.over() && ctx.Err() == nil}
-}
-
-// over says whether the attempt's time is over: its server, who knows the deadline,
-// may be the first to say so.
-func (c *call) over() bool {
-	deadline, ok := c.Deadline()
-	return c.Err() != nil || ok && !time.Now().Before(deadline)
+	r := result{call: c, outcome: outlier.Success}
+	r.err = u.invoke(c, u.method, u.req, reply, u.conn, opts...) //nolint:contextcheck // c is the context, of ctx
+	if r.err != nil {
+		r.outcome = outcome(r.err, c, time.Now())
+		r.timedOut = try > 0 && r.outcome == outlier.GatewayError && status.Code(r.err) == codes.DeadlineExceeded && ctx.Err() == nil
+	}
+	return r
 }
 
 // repeatable says whether a failed attempt may be made again.
 func (u *unaryCall) repeatable(r result) bool {
-	return !r.refused && (r.timedOut || u.rule.Retries.On.Has(status.Code(r.err))) && u.channel.mesh.idempotent(u.method)
+	return !r.refused.Load() && (r.timedOut || u.rule.Retries.On.Has(status.Code(r.err))) && u.channel.mesh.idempotent(u.method)
 }
 
 // spend asks the budget for one more attempt beside or after r.

@@ -348,11 +348,13 @@
 // otherwise by chance, and keeps to them; there is one connection to each. One that has had
 // maxRequestsPerConnection is replaced without losing a call: the next is made first.
 //
-// An endpoint that fails with UNAVAILABLE
-// (or does not answer within a limit the mesh has set) five times in a row gets no
+// An endpoint that fails with UNAVAILABLE (or does not answer within a limit that the
+// mesh has set, the route's timeout or perTryTimeout) five times in a row gets no
 // calls for a while, then one to prove itself; consecutive5xxErrors counts UNKNOWN,
 // INTERNAL and DATA_LOSS too, and successRateEjection compares endpoints with each
-// other. Codes that speak of the request (NOT_FOUND, say) never count. The last endpoint
+// other. Codes that speak of the request (NOT_FOUND, say) never count, nor does
+// DEADLINE_EXCEEDED where the caller's own deadline is the earlier one, or where the
+// server says so while there is time left. The last endpoint
 // in use is never ejected, and an endpoint keeps its record while its address
 // stays, whatever else is resolved anew.
 //

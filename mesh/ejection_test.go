@@ -14,12 +14,12 @@ import (
 )
 
 // Which codes cost a replica its calls is the policy's to say: gateway errors alone, all
-// server errors, or none. Codes that speak of the request or its caller never do;
-// DEADLINE_EXCEEDED does where the limit is the mesh's, as here its default.
+// server errors, or none. Codes that speak of the request or its caller never do, nor
+// does DEADLINE_EXCEEDED as an answer: see TestBlameForTime.
 func TestWhichCodesEject(t *testing.T) {
 	t.Parallel()
-	gateway := map[codes.Code]bool{codes.Unavailable: true, codes.DeadlineExceeded: true}
-	all := map[codes.Code]bool{codes.Unavailable: true, codes.DeadlineExceeded: true, codes.Unknown: true, codes.Internal: true, codes.DataLoss: true}
+	gateway := map[codes.Code]bool{codes.Unavailable: true}
+	all := map[codes.Code]bool{codes.Unavailable: true, codes.Unknown: true, codes.Internal: true, codes.DataLoss: true}
 	for words, eject := range map[string]map[codes.Code]bool{
 		"":                            gateway,
 		"consecutiveGatewayErrors: 3": gateway,

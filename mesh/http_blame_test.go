@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,7 +17,8 @@ import (
 )
 
 // Silence is the server's fault where the policy says how long it may last, and the
-// caller's where the caller does. A breaker that one failure opens shows which.
+// caller's where the caller does. A breaker and an ejection that one failure is enough
+// for show which.
 func TestTransportBlamesSilence(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -25,16 +27,19 @@ func TestTransportBlamesSilence(t *testing.T) {
 		cancel   time.Duration // when it leaves; zero: it does not
 		want     string
 	}{
-		"the caller's cancellation": {entry: "retries: {attempts: 0}", cancel: 50 * time.Millisecond, want: "closed"},
-		"the caller's deadline":     {entry: "retries: {attempts: 0}", deadline: 50 * time.Millisecond, want: "closed"},
-		"the route's timeout":       {entry: "timeout: 50ms, retries: {attempts: 0}", want: "open"},
-		"the attempt's":             {entry: "retries: {attempts: 0, perTryTimeout: 50ms}", want: "open"},
+		"the caller's cancellation":                   {entry: "retries: {attempts: 0}", cancel: 50 * time.Millisecond, want: "closed"},
+		"the caller's deadline":                       {entry: "retries: {attempts: 0}", deadline: 50 * time.Millisecond, want: "closed"},
+		"the caller's deadline, before the attempt's": {entry: "retries: {attempts: 0, perTryTimeout: 2s}", deadline: 50 * time.Millisecond, want: "closed"},
+		"the attempt's, before the caller's deadline": {entry: "retries: {attempts: 0, perTryTimeout: 50ms}", deadline: 10 * time.Second, want: "open"},
+		"the route's timeout":                         {entry: "timeout: 50ms, retries: {attempts: 0}", want: "open"},
+		"the attempt's":                               {entry: "retries: {attempts: 0, perTryTimeout: 50ms}", want: "open"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ca := newCA(t, "shop.test", time.Hour)
-			s := serveHTTP(t, ca, "users", http2, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-			c, m := client(t, ca, s, pinned(s, "users", "")+routed(s, "{"+test.entry+", circuitBreaker: {consecutiveGatewayErrors: 1}}"), mesh.Options{})
+			silent := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+			s := serveHTTP(t, ca, "users", http2, silent, silent)
+			c, m := client(t, ca, s, pinned(s, "users", "{outlierDetection: {consecutiveGatewayErrors: 1}}")+routed(s, "{"+test.entry+", circuitBreaker: {consecutiveGatewayErrors: 1}}"), mesh.Options{})
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			if test.deadline > 0 {
@@ -47,8 +52,12 @@ func TestTransportBlamesSilence(t *testing.T) {
 			if _, _, err := fetch(c, request(t, http.MethodGet, s.url("/"), "").WithContext(ctx)); !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
 				t.Errorf("error = %v, want the end of the time", err)
 			}
-			if got := m.Stats().Breakers[0].State; got != test.want {
+			stats := m.Stats()
+			if got := stats.Breakers[0].State; got != test.want {
 				t.Errorf("the breaker is %s, want %s", got, test.want)
+			}
+			if got := slices.ContainsFunc(stats.Endpoints, func(e mesh.EndpointStats) bool { return e.Ejected }); got != (test.want == "open") {
+				t.Errorf("the endpoint is ejected: %v", got)
 			}
 		})
 	}

@@ -134,7 +134,7 @@ func (c *httpCall) bounded() (context.Context, context.CancelFunc, error) {
 func (c *httpCall) attempts(ctx context.Context) (*http.Response, error) {
 	ch := c.transport.channel
 	if err := ch.fault(ctx, &c.rule.Fault, c.req.Method); err != nil {
-		c.outcome = outcome(err, &call{limited: c.limited})
+		c.outcome = faulted(ctx, err, c.limited)
 		return nil, err
 	}
 	if c.rule.Mirror != nil {

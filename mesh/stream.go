@@ -13,7 +13,6 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
-	"github.com/portico-bff/portico/mesh/internal/outlier"
 	"github.com/portico-bff/portico/mesh/internal/policy"
 )
 
@@ -28,7 +27,7 @@ type streamCall struct {
 	streamer grpc.Streamer
 	opts     []grpc.CallOption
 	subset   *policy.Subset
-	refused  atomic.Bool // the mesh did not let it out
+	last     atomic.Pointer[call] // of the attempts, be it without a stream
 }
 
 // stream opens a stream. It is routed, balanced and its endpoint judged like a call's.
@@ -57,7 +56,7 @@ func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.C
 		return nil, err
 	}
 	var once sync.Once
-	finish := func(err error) { once.Do(func() { pass.leave(s.outcome(err), err) }) }
+	finish := func(err error) { once.Do(func() { pass.leave(outcome(err, s.last.Load(), time.Now()), err) }) }
 	s.opts = append(slices.Clip(opts), grpc.OnFinish(finish))
 	inner, err := s.start(ctx)
 	if err != nil {
@@ -65,14 +64,6 @@ func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.C
 		return nil, err
 	}
 	return &guardedStream{ClientStream: inner, pass: pass}, nil
-}
-
-// outcome says what the stream's end means for its route.
-func (s *streamCall) outcome(err error) outlier.Outcome {
-	if s.refused.Load() {
-		return outlier.Ignored
-	}
-	return outcome(err, &call{limited: s.rule.Retries.PerTryTimeout > 0})
 }
 
 // start opens the stream, more than once if it may be.
@@ -88,6 +79,7 @@ func (s *streamCall) start(ctx context.Context) (grpc.ClientStream, error) {
 
 // open makes one attempt at opening the stream.
 func (s *streamCall) open(ctx context.Context, c *call, more ...grpc.CallOption) (grpc.ClientStream, error) {
+	s.last.Store(c)
 	ch, opts := s.channel, append(slices.Clip(s.opts), more...)
 	if c.number > 0 {
 		ctx = metadata.AppendToOutgoingContext(ctx, attemptsHeader, strconv.Itoa(c.number))
@@ -97,8 +89,7 @@ func (s *streamCall) open(ctx context.Context, c *call, more ...grpc.CallOption)
 	leave := func() {}
 	if s.plan.destination.Pool.MaxRequests > 0 {
 		if _, err := ch.enter(ctx, time.Time{}); err != nil { //nolint:contextcheck // c is the context, of ctx
-			c.refused = true
-			s.refused.Store(true)
+			c.refused.Store(true)
 			return nil, err
 		}
 		leave = sync.OnceFunc(ch.gate.Leave)
@@ -107,7 +98,6 @@ func (s *streamCall) open(ctx context.Context, c *call, more ...grpc.CallOption)
 	inner, err := s.streamer(ctx, s.desc, s.conn, s.method, opts...) //nolint:contextcheck // c is the context, of ctx
 	if err != nil {
 		leave()
-		s.refused.Store(c.refused)
 		return nil, err
 	}
 	return &clientStream{ClientStream: inner, mesh: ch.mesh, method: s.method}, nil

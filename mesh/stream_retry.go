@@ -38,7 +38,6 @@ type retriedStream struct {
 	// what was sent before.
 	mu       sync.Mutex // guards what follows
 	current  *streamAttempt
-	last     *call // of the last attempt, which may not have come to a stream
 	sent     []any // copies of what was sent so far; dropped once committed
 	size     int
 	closed   bool // nothing more is sent
@@ -101,7 +100,6 @@ func (s *retriedStream) attempt() error {
 			cancel()
 		})
 	}
-	s.last = c
 	inner, err := s.open(ctx, c, grpc.OnFinish(func(err error) {
 		a.end()
 		if s.done.Load() || s.ctx.Err() != nil {
@@ -151,9 +149,9 @@ func (a *streamAttempt) failed(err error) error {
 // again waits until the stream may be opened once more, and says whether it may, after
 // an attempt that failed and was not seen by the caller. The lock is held.
 func (s *retriedStream) again(err error, trailer metadata.MD) bool {
-	c := s.last
+	c := s.last.Load()
 	retries := &s.rule.Retries
-	if s.done.Load() || c.refused || s.attempts > retries.Attempts || s.ctx.Err() != nil {
+	if s.done.Load() || c.refused.Load() || s.attempts > retries.Attempts || s.ctx.Err() != nil {
 		return false
 	}
 	if rotated(status.Convert(err)) { // it has had its time

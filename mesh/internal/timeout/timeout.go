@@ -53,12 +53,12 @@ type Context struct {
 func (c *Context) Plain(parent context.Context) { c.Context = parent }
 
 // Begin begins the context, unless the parent's deadline comes first: then it is
-// [Context.Plain]. The caller calls [Context.End] in either case.
-func (c *Context) Begin(parent context.Context, q *Queue, now time.Time) {
+// [Context.Plain], and Begin returns false. The caller calls [Context.End] in either case.
+func (c *Context) Begin(parent context.Context, q *Queue, now time.Time) bool {
 	c.Context = parent
 	deadline := now.Add(q.time)
 	if end, ok := parent.Deadline(); ok && !deadline.Before(end) {
-		return
+		return false
 	}
 	c.queue, c.deadline, c.done = q, deadline, make(chan struct{})
 	q.add(c)
@@ -68,6 +68,7 @@ func (c *Context) Begin(parent context.Context, q *Queue, now time.Time) {
 		c.release = release
 		c.mu.Unlock()
 	}
+	return true
 }
 
 // End ends the context, if it has not ended, and lets go of what it holds.
