@@ -290,19 +290,19 @@ func TestSocketPingAndIdle(t *testing.T) {
 	d := library(t)
 	rt, err := translate.New(d.Methods(libraryService), translate.Options{
 		Caller:  serving(func(c *call) error { <-c.ctx.Done(); return c.ctx.Err() }),
-		Streams: translate.StreamLimits{Ping: 300 * time.Millisecond, Idle: time.Second},
+		Streams: translate.StreamLimits{Ping: time.Second, Idle: 3 * time.Second},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	conn := dial(t, rt, "/v1/books/moby:chat")
 	// Reading answers pings, so the connection lives until it has been idle for too long.
-	if got := read(t, conn); !strings.Contains(got, "no message for 1s") {
+	if got := read(t, conn); !strings.Contains(got, "no message for 3s") {
 		t.Errorf("last frame %s", got)
 	}
 	silent := dial(t, rt, "/v1/books/moby:chat")
 	// Nobody reads here, so no ping is answered.
-	time.Sleep(900 * time.Millisecond)
+	time.Sleep(2500 * time.Millisecond)
 	_, _, err = silent.Read(t.Context())
 	if err == nil || websocket.CloseStatus(err) != -1 {
 		t.Errorf("a silent client was closed with %v", err)
