@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -41,37 +42,44 @@ rules:
   to: [{operation: {paths: [/mesh.test.Echo/*]}}]
 `
 
-// node returns the program and the folder of its script, with what that needs; a test
-// without them is skipped, or fails if PORTICO_REQUIRE_ALL is 1.
+// node returns the program and has its script's packages installed; a test without them is skipped,
+// or fails if PORTICO_REQUIRE_ALL is 1.
 func node(t *testing.T) string {
 	t.Helper()
-	missing := func(hint string) {
-		t.Helper()
-		if os.Getenv("PORTICO_REQUIRE_ALL") == "1" {
-			t.Fatal(hint + " (required with PORTICO_REQUIRE_ALL=1)")
-		}
-		t.Skip(hint)
+	program, err := findNode()
+	if err == nil {
+		return program
 	}
+	if os.Getenv("PORTICO_REQUIRE_ALL") == "1" {
+		t.Fatalf("%v (required with PORTICO_REQUIRE_ALL=1)", err)
+	}
+	t.Skip(err)
+	return ""
+}
+
+// findNode finds Node.js and installs grpc-js once for all tests: they run at the same time, and two
+// npm ci in one folder remove each other's files.
+var findNode = sync.OnceValues(func() (string, error) {
 	program, err := exec.LookPath("node")
 	if err != nil {
-		missing("no node: install Node.js to check the mesh against grpc-js")
+		return "", errors.New("no node: install Node.js to check the mesh against grpc-js")
 	}
 	if _, err := os.Stat("grpcjs/node_modules/@grpc/grpc-js/package.json"); err == nil {
-		return program
+		return program, nil
 	}
 	npm, err := exec.LookPath("npm")
 	if err != nil {
-		missing("no npm: install Node.js to check the mesh against grpc-js")
+		return "", errors.New("no npm: install Node.js to check the mesh against grpc-js")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	install := exec.CommandContext(ctx, npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund")
 	install.Dir = "grpcjs"
 	if said, err := install.CombinedOutput(); err != nil {
-		missing("npm ci in test/interop/grpcjs: " + err.Error() + "\n" + string(said))
+		return "", fmt.Errorf("npm ci in test/interop/grpcjs: %w\n%s", err, said)
 	}
-	return program
-}
+	return program, nil
+})
 
 // start runs the peer and returns its output; it ends with the test.
 func start(t *testing.T, program string, args ...string) *bufio.Scanner {
